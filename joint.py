@@ -1,0 +1,297 @@
+"""Joint training (JT): all categories at once, the upper bound.
+
+Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN"), section 5: an AC-GAN with a Wasserstein critic
+and gradient penalty sees every category in every batch, in equal numbers, for as many steps as all tasks together.
+
+    python joint.py --dataset mnist                                    # the paper's ten tasks
+    python joint.py --num-tasks 5 --iters 400 --learning-rate 5e-4     # minutes on two CPU cores
+    python eval.py runs                                                # score every run
+
+Run the same command again to continue a stopped run.
+"""
+
+import argparse
+import json
+import math
+import os
+import signal
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torchvision.utils import save_image
+
+from common import DATASETS, Critic, Generator, RealImages, load_dataset
+
+METHOD = Path(__file__).stem
+
+
+def parse_args():
+    """The command line, checked; derived values are not options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = lambda *names, **kwargs: parser.add_argument(*names, **{**kwargs, "help": kwargs["help"] + " [%(default)s]"})
+    add("--dataset", choices=DATASETS, default="mnist", help="idx: your own four files in MNIST's format")
+    add("--data-dir", default="data", help="folder of the data; MNIST is fetched into it if need be")
+    add("--num-tasks", type=int, default=0, help="categories to learn, in order of label; 0: all")
+    add("--iters", type=int, default=8000, help="generator steps per task; authors' code: 4001, reproduced with 8001")
+    add("--batch-size", type=int, default=64, help="images per batch; paper: 64")
+    add("--learning-rate", type=float, default=1e-4, help="of Adam with betas (0, 0.9); paper: 1e-4")
+    add("--critic-steps", type=int, default=5, help="critic updates per generator update; authors' code: 5")
+    add("--lambda-gp", type=float, default=10.0, help="weight of the gradient penalty; authors' code: 10")
+    add(
+        "--lambda-cls",
+        type=float,
+        default=1.0,
+        help="weight of the class terms; paper: 1 (0 in SFT, EWC, RA; see README)",
+    )
+    add("--latent-dim", type=int, default=128, help="dimension of z; paper: 128")
+    add("--width", type=int, default=32, help="channels of the widest layers' quarter; authors' code: 32")
+    add("--seed", type=int, default=1, help="of weights, noise and batches")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda where there is one")
+    add(
+        "--amp",
+        choices=("auto", "off", "bf16"),
+        default="auto",
+        help="bfloat16; auto: on CPUs that multiply it natively",
+    )
+    add("--run-dir", default=None, help="where results go; None: runs/<dataset>__<method>__<seed>")
+    add("--log-every", type=int, default=25, help="generator steps between lines of metrics.jsonl")
+    add("--checkpoint-every", type=int, default=500, help="generator steps between checkpoints")
+    add("--overwrite", action="store_true", help="delete the run in --run-dir and start anew")
+    args = parser.parse_args()
+    for name in ("iters", "critic_steps", "latent_dim", "width", "log_every", "checkpoint_every"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected at least 1")
+    for name in ("learning_rate", "lambda_gp", "lambda_cls"):
+        if not 0 <= getattr(args, name) < float("inf"):
+            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected a number of at least 0")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device is cuda, but PyTorch sees no CUDA GPU; use --device cpu, or install a CUDA build")
+    if args.device == "auto":
+        args.device = "cuda" if torch.cuda.is_available() else "cpu"
+    args.run_dir = args.run_dir or f"runs/{args.dataset}__{METHOD}__{args.seed}"
+    return args
+
+
+def critic_loss(critic, real, fake, y, lambda_cls):
+    """min E[D(G(z,c))] − E[D(x)] + λ_CLS · CE(C(x), c): MeRGAN's critic loss without its gradient penalty.
+
+    real, fake: [K·n, C, H, W], n images of each category in y (int64 [K]). Returns a scalar, the mean over images.
+    """
+    score, logits = critic(torch.cat([real, fake]))
+    score_real, score_fake = score.chunk(2)
+    labels = y.repeat_interleave(len(real) // len(y))
+    return score_fake.mean() - score_real.mean() + lambda_cls * F.cross_entropy(logits[: len(real)], labels)
+
+
+def gradient_penalty(critic, real, fake):
+    """E[(‖∇D(x̂)‖₂ − 1)²], x̂ = εx + (1 − ε)G(z,c), ε ~ U(0,1) per image (WGAN-GP; MeRGAN's critic loss). A scalar."""
+    epsilon = torch.rand(len(real), 1, 1, 1, device=real.device)
+    x_hat = (epsilon * real + (1 - epsilon) * fake).requires_grad_()
+    score, _ = critic(x_hat)
+    (gradient,) = torch.autograd.grad(score.sum(), x_hat, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def generator_loss(critic, fake, y, lambda_cls):
+    """min −E[D(G(z,c))] + λ_CLS · CE(C(G(z,c)), c). fake: [K·n, C, H, W], y: int64 [K]. A scalar, the mean over images."""
+    score, logits = critic(fake)
+    return -score.mean() + lambda_cls * F.cross_entropy(logits, y.repeat_interleave(len(fake) // len(y)))
+
+
+def write(path, save):
+    """Let save(temporary path) write a file, then put it in place in one step: a kill never leaves half a file."""
+    temporary = path.with_name(path.name + ".tmp")
+    save(temporary)
+    os.replace(temporary, path)
+
+
+def open_run(args):
+    """Lock the run directory, compare its arguments with ours, and return the checkpoint to continue from, or None."""
+    run_dir = Path(args.run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    open_run.lock = sqlite3.connect(run_dir / "lock", timeout=0)  # on any system, freed by it when the process dies
+    try:
+        open_run.lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError:
+        sys.exit(f"error: another process is training in {run_dir}; wait for it, or choose another --run-dir")
+    path, checkpoint = run_dir / "checkpoint.pt", None
+    if args.overwrite:
+        for pattern in ("args.json", "metrics.jsonl", "samples/*.png", "task_*.pt", "checkpoint.pt", "eval.json"):
+            for old in run_dir.glob(pattern):
+                old.unlink()
+    ours = {"method": METHOD, **vars(args)}
+    if (run_dir / "args.json").exists():
+        theirs = json.loads((run_dir / "args.json").read_text())
+        names = sorted((ours.keys() | theirs.keys()) - {"run_dir", "data_dir", "overwrite"})
+        differing = [f"{n}: {theirs.get(n)} there, {ours.get(n)} here" for n in names if ours.get(n) != theirs.get(n)]
+        if differing:
+            sys.exit(f"error: {run_dir} holds a run with other arguments ({'; '.join(differing)}); "
+                     "choose another --run-dir, or --overwrite it")  # fmt: skip
+    elif path.exists():
+        sys.exit(f"error: {path} has no args.json beside it; choose another --run-dir, or --overwrite it")
+    write(run_dir / "args.json", lambda file: file.write_text(json.dumps(ours, indent=2) + "\n"))
+    (run_dir / "samples").mkdir(exist_ok=True)
+    if path.exists():
+        try:
+            checkpoint = torch.load(path, map_location=args.device, weights_only=True)
+            checkpoint["task"], checkpoint["networks"], checkpoint["rng"]
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            sys.exit(
+                f"error: {path} is no checkpoint of ours or is damaged ({reason}); restore it, or --overwrite the run"
+            )
+    return checkpoint
+
+
+@torch.no_grad()
+def save_samples(generator, categories, path):
+    """Write a PNG grid: one row per category (int64 [K]), ten fixed z, normalised among 64 as in training."""
+    z = torch.randn(64, generator.config["latent_dim"], generator=torch.Generator().manual_seed(0)).to(
+        categories.device
+    )
+    images = (
+        generator(z.repeat(len(categories), 1), categories).unflatten(0, (len(categories), -1))[:, :10].flatten(0, 1)
+    )
+    write(path, lambda file: save_image(images, file, format="png", nrow=10, normalize=True, value_range=(-1, 1)))
+
+
+def main():
+    args = parse_args()
+    images, labels, names = load_dataset(args.dataset, args.data_dir, "train")
+    args.num_tasks = args.num_tasks or len(names)
+    if not 1 <= args.num_tasks <= len(names):
+        sys.exit(
+            f"error: --num-tasks is {args.num_tasks}, expected 1 to {len(names)}, the categories of {args.dataset}"
+        )
+    if args.batch_size < 2 * args.num_tasks:
+        sys.exit(
+            f"error: --batch-size is {args.batch_size}, expected at least 2 images for each of {args.num_tasks} tasks"
+        )
+    checkpoint = open_run(args)
+    run_dir = Path(args.run_dir)
+    if checkpoint and checkpoint["task"] == args.num_tasks:
+        print(f"{run_dir} is finished; score it with: python eval.py {run_dir} (or --overwrite it)")
+        return
+
+    torch.manual_seed(args.seed)
+    torch.set_float32_matmul_precision("high")
+    device = torch.device(args.device)
+    bf16 = args.amp == "bf16" or (args.amp == "auto" and args.device == "cpu" and torch.cpu._is_avx512_bf16_supported())
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+    real_images = RealImages(images, labels, device)
+    layout = dict(device=device, memory_format=torch.channels_last)
+    generator = Generator(len(names), images.shape[1], args.latent_dim, args.width).to(**layout)
+    critic = Critic(len(names), images.shape[1], args.width).to(**layout)
+    networks = {"generator": generator, "critic": critic}
+    generator_weights, critic_weights = list(generator.parameters()), list(critic.parameters())
+
+    def noise(y, n):
+        return torch.randn(len(y) * n, args.latent_dim, device=device)
+
+    def update():
+        """One generator iteration on the task's categories y, n images of each; returns losses, still on the device."""
+        for _ in range(args.critic_steps):
+            with autocast:
+                real = real_images.draw(y, n)
+                with torch.no_grad():
+                    fake = generator(noise(y, n), y)
+                penalty = gradient_penalty(critic, real, fake)
+                loss_critic = critic_loss(critic, real, fake, y, args.lambda_cls) + args.lambda_gp * penalty
+            critic_optimizer.zero_grad()
+            loss_critic.backward(inputs=critic_weights)
+            critic_optimizer.step()
+        with autocast:
+            loss_generator = generator_loss(critic, generator(noise(y, n), y), y, args.lambda_cls)
+        generator_optimizer.zero_grad()
+        loss_generator.backward(inputs=generator_weights)
+        generator_optimizer.step()
+        return {"critic": loss_critic, "gradient_penalty": penalty, "generator": loss_generator}
+
+    def save_checkpoint(task, step):
+        rng = {"cpu": torch.get_rng_state()} | ({"cuda": torch.cuda.get_rng_state()} if args.device == "cuda" else {})
+        state = {"task": task, "step": step, "elapsed": time.time() - start, "log_bytes": log.tell(), "rng": rng}
+        state |= {"networks": {name: network.state_dict() for name, network in networks.items()}}
+        state |= {"optimizers": [critic_optimizer.state_dict(), generator_optimizer.state_dict()]}
+        write(run_dir / "checkpoint.pt", lambda file: torch.save(state, file))
+        nonlocal saved
+        saved = f"task {task + 1}, step {step}"
+
+    start, first_task, first_step = time.time(), args.num_tasks - 1, 0
+    log = open(run_dir / "metrics.jsonl", "ab", buffering=0)
+    if checkpoint:
+        start, first_task, first_step = start - checkpoint["elapsed"], checkpoint["task"], checkpoint["step"]
+        for name, network in networks.items():
+            network.load_state_dict(checkpoint["networks"][name])
+        torch.set_rng_state(checkpoint["rng"]["cpu"].cpu())
+        if args.device == "cuda":
+            torch.cuda.set_rng_state(checkpoint["rng"]["cuda"].cpu())
+    log.truncate(min(checkpoint["log_bytes"], log.tell()) if checkpoint else 0)
+
+    stopped = (
+        []
+    )  # signals received: Ctrl-C and a scheduler's SIGTERM take effect after a checkpoint, a second one at once
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: stopped.append((number, signal.signal(number, signal.SIG_DFL))))
+    sizes = (f"{name} {sum(w.numel() for w in network.parameters()):,}" for name, network in networks.items())
+    print(f"{METHOD}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}; parameters: {', '.join(sizes)}")
+    print(f"device: {args.device}, {'bfloat16' if bf16 else 'float32'}, {torch.get_num_threads()} CPU threads")
+    print(f"data: {args.dataset}, {len(images)} images {list(images.shape[1:])}, {len(names)} categories")
+    print(
+        f"results: {run_dir}" + (f", continuing at task {first_task + 1}, step {first_step}" if checkpoint else ""),
+        flush=True,
+    )
+    steps, saved, printed, timed = args.iters * args.num_tasks, "none yet", 0.0, (time.time(), first_step)
+    for task in range(first_task, args.num_tasks):
+        y = seen = torch.arange(task + 1, device=device)  # every category, in the one and last task
+        n = args.batch_size // len(y)
+        critic_optimizer = torch.optim.Adam(critic_weights, args.learning_rate, betas=(0.0, 0.9), fused=True)
+        generator_optimizer = torch.optim.Adam(generator_weights, args.learning_rate, betas=(0.0, 0.9), fused=True)
+        if first_step:
+            critic_optimizer.load_state_dict(checkpoint["optimizers"][0])
+            generator_optimizer.load_state_dict(checkpoint["optimizers"][1])
+
+        for step in range(first_step + 1, steps + 1):
+            losses = update()
+            due = stopped or step % args.checkpoint_every == 0
+            if due or step % args.log_every == 0 or step == steps:
+                values = {name: loss.item() for name, loss in losses.items()}
+                if not all(map(math.isfinite, values.values())):
+                    sys.exit(f"error: a loss is not finite at task {task + 1}, step {step}: {values}; last good checkpoint: "
+                             f"{saved}, in {run_dir}; try a lower --learning-rate or --amp off")  # fmt: skip
+                now, rate = time.time(), (step - timed[1]) / (time.time() - timed[0])
+                timed = (now, step)
+                line = {"task": task + 1, "step": step, **values, "it_per_s": rate, "elapsed": now - start}
+                log.write((json.dumps(line) + "\n").encode())
+                if now - printed > 3 or step == steps:
+                    left, printed = ((args.num_tasks - task) * steps - step) / rate, now
+                    text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+                    print(f"task {task + 1}/{args.num_tasks} (category {names[task]}), step {step}/{steps}, {rate:.1f} it/s, "
+                          f"{text}, {left / 60:.1f} min left", flush=True)  # fmt: skip
+            if step & (step - 1) == 0 or step == steps:
+                save_samples(generator, seen, run_dir / "samples" / f"task_{task + 1}_step_{step:06d}.png")
+            if due:
+                save_checkpoint(task, step)
+                if stopped:
+                    sys.exit(f"stopped at task {task + 1}, step {step}; run the same command again to continue")
+
+        generator.update_standing_statistics(seen)
+        snapshot = {
+            "method": METHOD,
+            "dataset": args.dataset,
+            "task": task + 1,
+            "categories": names,
+            "seen": seen.tolist(),
+        }
+        snapshot |= {"config": generator.config, "generator": generator.state_dict()}
+        write(run_dir / f"task_{task + 1}.pt", lambda file: torch.save(snapshot, file))
+        first_step, timed = 0, (time.time(), 0)
+        save_checkpoint(task + 1, 0)
+    print(f"done in {(time.time() - start) / 60:.1f} min; score it with: python eval.py {run_dir}")
+
+
+if __name__ == "__main__":
+    main()
