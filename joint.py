@@ -1,6 +1,6 @@
 """Joint training (JT): all categories at once, the upper bound.
 
-Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN"), section 5: an AC-GAN with a Wasserstein critic
+Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN"), section 3.1: an AC-GAN with a Wasserstein critic
 and gradient penalty sees every category in every batch, in equal numbers, for as many steps as all tasks together.
 
     python joint.py --dataset mnist                                    # the paper's ten tasks
@@ -41,22 +41,12 @@ def parse_args():
     add("--learning-rate", type=float, default=1e-4, help="of Adam with betas (0, 0.9); paper: 1e-4")
     add("--critic-steps", type=int, default=5, help="critic updates per generator update; authors' code: 5")
     add("--lambda-gp", type=float, default=10.0, help="weight of the gradient penalty; authors' code: 10")
-    add(
-        "--lambda-cls",
-        type=float,
-        default=1.0,
-        help="weight of the class terms; paper: 1 (0 in SFT, EWC, RA; see README)",
-    )
+    add("--lambda-cls", type=float, default=1.0, help="weight of the class terms; paper: 1 (README: choices)")
     add("--latent-dim", type=int, default=128, help="dimension of z; paper: 128")
-    add("--width", type=int, default=32, help="channels of the widest layers' quarter; authors' code: 32")
+    add("--width", type=int, default=32, help="channels of the layers next to the image; authors' code: 32")
     add("--seed", type=int, default=1, help="of weights, noise and batches")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda where there is one")
-    add(
-        "--amp",
-        choices=("auto", "off", "bf16"),
-        default="auto",
-        help="bfloat16; auto: on CPUs that multiply it natively",
-    )
+    add("--amp", choices=("auto", "off", "bf16"), default="auto", help="auto: bf16 on CPUs that multiply it natively")
     add("--run-dir", default=None, help="where results go; None: runs/<dataset>__<method>__<seed>")
     add("--log-every", type=int, default=25, help="generator steps between lines of metrics.jsonl")
     add("--checkpoint-every", type=int, default=500, help="generator steps between checkpoints")
@@ -112,12 +102,15 @@ def write(path, save):
 def open_run(args):
     """Lock the run directory, compare its arguments with ours, and return the checkpoint to continue from, or None."""
     run_dir = Path(args.run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        (run_dir / "samples").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"error: --run-dir {run_dir} cannot be made ({error.strerror}); choose another")
     open_run.lock = sqlite3.connect(run_dir / "lock", timeout=0)  # on any system, freed by it when the process dies
     try:
         open_run.lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError:
-        sys.exit(f"error: another process is training in {run_dir}; wait for it, or choose another --run-dir")
+    except sqlite3.OperationalError as error:
+        sys.exit(f"error: another process is training in {run_dir} ({error}); wait for it, or choose another --run-dir")
     path, checkpoint = run_dir / "checkpoint.pt", None
     if args.overwrite:
         for pattern in ("args.json", "metrics.jsonl", "samples/*.png", "task_*.pt", "checkpoint.pt", "eval.json"):
@@ -134,15 +127,13 @@ def open_run(args):
     elif path.exists():
         sys.exit(f"error: {path} has no args.json beside it; choose another --run-dir, or --overwrite it")
     write(run_dir / "args.json", lambda file: file.write_text(json.dumps(ours, indent=2) + "\n"))
-    (run_dir / "samples").mkdir(exist_ok=True)
     if path.exists():
         try:
             checkpoint = torch.load(path, map_location=args.device, weights_only=True)
             checkpoint["task"], checkpoint["networks"], checkpoint["rng"]
         except Exception as error:
-            reason = str(error).splitlines()[0]
             sys.exit(
-                f"error: {path} is no checkpoint of ours or is damaged ({reason}); restore it, or --overwrite the run"
+                f"error: {path} is damaged or not ours ({type(error).__name__}); restore it, or --overwrite the run"
             )
     return checkpoint
 
@@ -150,13 +141,10 @@ def open_run(args):
 @torch.no_grad()
 def save_samples(generator, categories, path):
     """Write a PNG grid: one row per category (int64 [K]), ten fixed z, normalised among 64 as in training."""
-    z = torch.randn(64, generator.config["latent_dim"], generator=torch.Generator().manual_seed(0)).to(
-        categories.device
-    )
-    images = (
-        generator(z.repeat(len(categories), 1), categories).unflatten(0, (len(categories), -1))[:, :10].flatten(0, 1)
-    )
-    write(path, lambda file: save_image(images, file, format="png", nrow=10, normalize=True, value_range=(-1, 1)))
+    z = torch.randn(64, generator.config["latent_dim"], generator=torch.Generator().manual_seed(0))
+    images = generator(z.to(categories.device).repeat(len(categories), 1), categories)
+    grid = images.unflatten(0, (len(categories), 64))[:, :10].flatten(0, 1)
+    write(path, lambda file: save_image(grid, file, format="png", nrow=10, normalize=True, value_range=(-1, 1)))
 
 
 def main():
@@ -164,13 +152,9 @@ def main():
     images, labels, names = load_dataset(args.dataset, args.data_dir, "train")
     args.num_tasks = args.num_tasks or len(names)
     if not 1 <= args.num_tasks <= len(names):
-        sys.exit(
-            f"error: --num-tasks is {args.num_tasks}, expected 1 to {len(names)}, the categories of {args.dataset}"
-        )
+        sys.exit(f"error: --num-tasks is {args.num_tasks}, expected 1 to {len(names)}, the number of categories")
     if args.batch_size < 2 * args.num_tasks:
-        sys.exit(
-            f"error: --batch-size is {args.batch_size}, expected at least 2 images for each of {args.num_tasks} tasks"
-        )
+        sys.exit(f"error: --batch-size is {args.batch_size}, expected at least 2 images for each of the tasks")
     checkpoint = open_run(args)
     run_dir = Path(args.run_dir)
     if checkpoint and checkpoint["task"] == args.num_tasks:
