@@ -81,12 +81,12 @@ class Generator(nn.Module):
         z: float [N, latent_dim]. y: int64 [K], where K divides N: the first N/K images are of category y[0], the next
         N/K of y[1], and so on. In training mode each such group is normalised by itself, so one call on K groups
         equals K calls on one group. In evaluation mode K = N gives every image a category of its own.
-        Returns float32 [N, channels, 32, 32] in [−1, 1].
+        Returns [N, channels, 32, 32] in [−1, 1], in the type of z, also under autocast.
         """
         x = self.linear(z).unflatten(1, (-1, 4, 4))
         for norm, deconv in zip(self.norms, self.deconvs):
             x = deconv(F.relu(norm(x, y)))
-        return torch.tanh(x.float())
+        return torch.tanh(x.to(z.dtype))
 
     @torch.no_grad()
     def update_standing_statistics(self, categories, num_samples=4096, seed=0):

@@ -1,0 +1,351 @@
+"""Elastic weight consolidation (EWC): a quadratic penalty holds the generator's weights that past categories need.
+
+Kirkpatrick et al., PNAS 2017, as a baseline of Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN"),
+section 3.3: an AC-GAN with a Wasserstein critic and gradient penalty learns one category of images after another.
+
+    python ewc.py --dataset mnist                                      # the paper's ten tasks
+    python ewc.py --num-tasks 5 --iters 400 --learning-rate 5e-4       # minutes on two CPU cores
+    python eval.py runs                                                # score every run
+
+Run the same command again to continue a stopped run.
+"""
+
+import argparse
+import json
+import math
+import os
+import signal
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call, grad, vmap
+from torchvision.utils import save_image
+
+from common import DATASETS, Critic, Generator, RealImages, load_dataset
+
+METHOD = Path(__file__).stem
+
+
+def parse_args():
+    """The command line, checked; derived values are not options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = lambda *names, **kwargs: parser.add_argument(*names, **{**kwargs, "help": kwargs["help"] + " [%(default)s]"})
+    add("--dataset", choices=DATASETS, default="mnist", help="idx: your own four files in MNIST's format")
+    add("--data-dir", default="data", help="folder of the data; MNIST is fetched into it if need be")
+    add("--num-tasks", type=int, default=0, help="categories to learn, in order of label; 0: all")
+    add("--iters", type=int, default=8000, help="generator steps per task; authors' code: 4001, reproduced with 8001")
+    add("--batch-size", type=int, default=64, help="images per batch; paper: 64")
+    add("--learning-rate", type=float, default=1e-4, help="of Adam with betas (0, 0.9); paper: 1e-4")
+    add("--critic-steps", type=int, default=5, help="critic updates per generator update; authors' code: 5")
+    add("--lambda-gp", type=float, default=10.0, help="weight of the gradient penalty; authors' code: 10")
+    add("--lambda-cls", type=float, default=1.0, help="weight of the class terms; paper: 1 (README: choices)")
+    add("--lambda-ewc", type=float, default=100.0, help="weight of the penalty, of no fixed scale; paper: 1e9")
+    add("--fisher", choices=("critic", "pixels"), default="pixels", help="log-likelihood behind the Fisher information")
+    add("--fisher-samples", type=int, default=1024, help="z per category that estimate the Fisher information")
+    add(
+        "--ewc-mode", choices=("online", "per-task"), default="online", help="around the latest weights, or each task's"
+    )
+    add("--latent-dim", type=int, default=128, help="dimension of z; paper: 128")
+    add("--width", type=int, default=32, help="channels of the layers next to the image; authors' code: 32")
+    add("--seed", type=int, default=1, help="of weights, noise and batches")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda where there is one")
+    add("--amp", choices=("auto", "off", "bf16"), default="auto", help="auto: bf16 on CPUs that multiply it natively")
+    add("--run-dir", default=None, help="where results go; None: runs/<dataset>__<method>__<seed>")
+    add("--log-every", type=int, default=25, help="generator steps between lines of metrics.jsonl")
+    add("--checkpoint-every", type=int, default=500, help="generator steps between checkpoints")
+    add("--overwrite", action="store_true", help="delete the run in --run-dir and start anew")
+    args = parser.parse_args()
+    for name in ("iters", "critic_steps", "latent_dim", "width", "log_every", "checkpoint_every", "fisher_samples"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected at least 1")
+    for name in ("learning_rate", "lambda_gp", "lambda_cls", "lambda_ewc"):
+        if not 0 <= getattr(args, name) < float("inf"):
+            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected a number of at least 0")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device is cuda, but PyTorch sees no CUDA GPU; use --device cpu, or install a CUDA build")
+    if args.device == "auto":
+        args.device = "cuda" if torch.cuda.is_available() else "cpu"
+    args.run_dir = args.run_dir or f"runs/{args.dataset}__{METHOD}__{args.seed}"
+    return args
+
+
+def critic_loss(critic, real, fake, y, lambda_cls):
+    """min E[D(G(z,c))] − E[D(x)] + λ_CLS · CE(C(x), c): MeRGAN's critic loss without its gradient penalty.
+
+    real, fake: [K·n, C, H, W], n images of each category in y (int64 [K]). Returns a scalar, the mean over images.
+    """
+    score, logits = critic(torch.cat([real, fake]))
+    score_real, score_fake = score.chunk(2)
+    labels = y.repeat_interleave(len(real) // len(y))
+    return score_fake.mean() - score_real.mean() + lambda_cls * F.cross_entropy(logits[: len(real)], labels)
+
+
+def gradient_penalty(critic, real, fake):
+    """E[(‖∇D(x̂)‖₂ − 1)²], x̂ = εx + (1 − ε)G(z,c), ε ~ U(0,1) per image (WGAN-GP; MeRGAN's critic loss). A scalar."""
+    epsilon = torch.rand(len(real), 1, 1, 1, device=real.device)
+    x_hat = (epsilon * real + (1 - epsilon) * fake).requires_grad_()
+    score, _ = critic(x_hat)
+    (gradient,) = torch.autograd.grad(score.sum(), x_hat, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def generator_loss(critic, fake, y, lambda_cls):
+    """min −E[D(G(z,c))] + λ_CLS · CE(C(G(z,c)), c). fake: [K·n, C, H, W], y: int64 [K]. A scalar, the mean over images."""
+    score, logits = critic(fake)
+    return -score.mean() + lambda_cls * F.cross_entropy(logits, y.repeat_interleave(len(fake) // len(y)))
+
+
+def log_likelihood(critic, images, v, kind):
+    """The log-likelihood, up to a constant, whose gradients make the Fisher information. A scalar, summed over images.
+
+    A WGAN has none, so each kind is a surrogate. critic: the score D(G(z,c)). pixels: G(z,c) as the mean of a Gaussian of
+    unit variance; its Fisher information E[JᵀJ], J = ∂G/∂θ, is that of v·G(z,c) with v ~ N(0, I), and its penalty is the
+    quadratic approximation around θ* of MeRGAN-RA's ½‖G_t(z,c) − G_{t−1}(z,c)‖². v: like images, [N, C, H, W].
+    """
+    return critic(images)[0].sum() if kind == "critic" else (images * v).sum()
+
+
+def fisher_information(generator, critic, y, z, v, kind, chunk=16):
+    """F_i = E_z[(∂ log p / ∂θ_i)²], the mean over samples of squared per-sample gradients; one tensor per parameter.
+
+    y: int64 [1], the category; z: [N, latent_dim]; v: [N, C, H, W]. The generator must be in evaluation mode: batch norm
+    then applies its standing statistics as constants, so an image depends on its own z alone, and no gradient flows
+    through the statistics.
+    """
+    weights = {name: weight.detach() for name, weight in generator.named_parameters()}
+    total = [torch.zeros_like(weight) for weight in weights.values()]
+
+    def sample_likelihood(weights, z, v):
+        return log_likelihood(critic, functional_call(generator, weights, (z[None], y)), v, kind)
+
+    for some_z, some_v in zip(z.split(chunk), v.split(chunk)):
+        gradients = vmap(grad(sample_likelihood), in_dims=(None, 0, 0))(weights, some_z, some_v)
+        torch._foreach_add_(total, [gradient.square().sum(0) / len(z) for gradient in gradients.values()])
+    return total
+
+
+def consolidate(fisher, anchor, new, weights, mode):
+    """Add a task's Fisher information (new) to the sum over past tasks and move the anchor θ*, both in place.
+
+    online: the anchor is the latest weights (γ = 1). per-task: one penalty for each past task, Σ_k F_k (θ − θ_k)², which
+    is, up to a constant, a single one: ΣF_k (θ − θ̄)² around the mean θ̄ = ΣF_k θ_k / ΣF_k.
+    """
+    for total, star, extra, weight in zip(fisher, anchor, new, weights):
+        share = extra / (total + extra) if mode == "per-task" else torch.ones_like(extra)
+        star.data.lerp_(weight.data, share.nan_to_num(1.0))  # 0 / 0: no task has used the weight yet
+        total.data.add_(extra)
+
+
+def ewc_penalty(weights, fisher, anchor):
+    """½ Σ_i F_i (θ_i − θ*_i)² (MeRGAN eq. 9 without its λ). Three lists of like tensors. A scalar."""
+    return sum((f * (w - a).square()).sum() for w, f, a in zip(weights, fisher, anchor)) / 2
+
+
+def write(path, save):
+    """Let save(temporary path) write a file, then put it in place in one step: a kill never leaves half a file."""
+    temporary = path.with_name(path.name + ".tmp")
+    save(temporary)
+    os.replace(temporary, path)
+
+
+def open_run(args):
+    """Lock the run directory, compare its arguments with ours, and return the checkpoint to continue from, or None."""
+    run_dir = Path(args.run_dir)
+    try:
+        (run_dir / "samples").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"error: --run-dir {run_dir} cannot be made ({error.strerror}); choose another")
+    open_run.lock = sqlite3.connect(run_dir / "lock", timeout=0)  # on any system, freed by it when the process dies
+    try:
+        open_run.lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        sys.exit(f"error: another process is training in {run_dir} ({error}); wait for it, or choose another --run-dir")
+    path, checkpoint = run_dir / "checkpoint.pt", None
+    if args.overwrite:
+        for pattern in ("args.json", "metrics.jsonl", "samples/*.png", "task_*.pt", "checkpoint.pt", "eval.json"):
+            for old in run_dir.glob(pattern):
+                old.unlink()
+    ours = {"method": METHOD, **vars(args)}
+    if (run_dir / "args.json").exists():
+        theirs = json.loads((run_dir / "args.json").read_text())
+        names = sorted((ours.keys() | theirs.keys()) - {"run_dir", "data_dir", "overwrite"})
+        differing = [f"{n}: {theirs.get(n)} there, {ours.get(n)} here" for n in names if ours.get(n) != theirs.get(n)]
+        if differing:
+            sys.exit(f"error: {run_dir} holds a run with other arguments ({'; '.join(differing)}); "
+                     "choose another --run-dir, or --overwrite it")  # fmt: skip
+    elif path.exists():
+        sys.exit(f"error: {path} has no args.json beside it; choose another --run-dir, or --overwrite it")
+    write(run_dir / "args.json", lambda file: file.write_text(json.dumps(ours, indent=2) + "\n"))
+    if path.exists():
+        try:
+            checkpoint = torch.load(path, map_location=args.device, weights_only=True)
+            checkpoint["task"], checkpoint["networks"], checkpoint["rng"]
+        except Exception as error:
+            sys.exit(
+                f"error: {path} is damaged or not ours ({type(error).__name__}); restore it, or --overwrite the run"
+            )
+    return checkpoint
+
+
+@torch.no_grad()
+def save_samples(generator, categories, path):
+    """Write a PNG grid: one row per category (int64 [K]), ten fixed z, normalised among 64 as in training."""
+    z = torch.randn(64, generator.config["latent_dim"], generator=torch.Generator().manual_seed(0))
+    images = generator(z.to(categories.device).repeat(len(categories), 1), categories)
+    grid = images.unflatten(0, (len(categories), 64))[:, :10].flatten(0, 1)
+    write(path, lambda file: save_image(grid, file, format="png", nrow=10, normalize=True, value_range=(-1, 1)))
+
+
+def main():
+    args = parse_args()
+    images, labels, names = load_dataset(args.dataset, args.data_dir, "train")
+    args.num_tasks = args.num_tasks or len(names)
+    if not 1 <= args.num_tasks <= len(names):
+        sys.exit(f"error: --num-tasks is {args.num_tasks}, expected 1 to {len(names)}, the number of categories")
+    if args.batch_size < 2 * args.num_tasks:
+        sys.exit(f"error: --batch-size is {args.batch_size}, expected at least 2 images for each of the tasks")
+    checkpoint = open_run(args)
+    run_dir = Path(args.run_dir)
+    if checkpoint and checkpoint["task"] == args.num_tasks:
+        print(f"{run_dir} is finished; score it with: python eval.py {run_dir} (or --overwrite it)")
+        return
+
+    torch.manual_seed(args.seed)
+    torch.set_float32_matmul_precision("high")
+    device = torch.device(args.device)
+    bf16 = args.amp == "bf16" or (args.amp == "auto" and args.device == "cpu" and torch.cpu._is_avx512_bf16_supported())
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+    real_images = RealImages(images, labels, device)
+    layout = dict(device=device, memory_format=torch.channels_last)
+    generator = Generator(len(names), images.shape[1], args.latent_dim, args.width).to(**layout)
+    critic = Critic(len(names), images.shape[1], args.width).to(**layout)
+    networks = {"generator": generator, "critic": critic}
+    generator_weights, critic_weights = list(generator.parameters()), list(critic.parameters())
+    for name in ("fisher", "anchor"):
+        networks[name] = nn.ParameterList(torch.zeros_like(weight) for weight in generator_weights).requires_grad_(
+            False
+        )
+
+    def noise(y, n):
+        return torch.randn(len(y) * n, args.latent_dim, device=device)
+
+    def update():
+        """One generator iteration on the task's categories y, n images of each; returns losses, still on the device."""
+        for _ in range(args.critic_steps):
+            with autocast:
+                real = real_images.draw(y, n)
+                with torch.no_grad():
+                    fake = generator(noise(y, n), y)
+                penalty = gradient_penalty(critic, real, fake)
+                loss_critic = critic_loss(critic, real, fake, y, args.lambda_cls) + args.lambda_gp * penalty
+            critic_optimizer.zero_grad()
+            loss_critic.backward(inputs=critic_weights)
+            critic_optimizer.step()
+        with autocast:
+            loss_generator = generator_loss(critic, generator(noise(y, n), y), y, args.lambda_cls)
+            penalty_ewc = ewc_penalty(generator_weights, networks["fisher"], networks["anchor"])
+            loss_generator += args.lambda_ewc * penalty_ewc
+        generator_optimizer.zero_grad()
+        loss_generator.backward(inputs=generator_weights)
+        generator_optimizer.step()
+        return {"critic": loss_critic, "gradient_penalty": penalty, "generator": loss_generator, "ewc": penalty_ewc}
+
+    def save_checkpoint(task, step):
+        rng = {"cpu": torch.get_rng_state()} | ({"cuda": torch.cuda.get_rng_state()} if args.device == "cuda" else {})
+        state = {"task": task, "step": step, "elapsed": time.time() - start, "log_bytes": log.tell(), "rng": rng}
+        state |= {"networks": {name: network.state_dict() for name, network in networks.items()}}
+        state |= {"optimizers": [critic_optimizer.state_dict(), generator_optimizer.state_dict()]}
+        write(run_dir / "checkpoint.pt", lambda file: torch.save(state, file))
+        nonlocal saved
+        saved = f"task {task + 1}, step {step}"
+
+    start, first_task, first_step = time.time(), 0, 0
+    log = open(run_dir / "metrics.jsonl", "ab", buffering=0)
+    if checkpoint:
+        start, first_task, first_step = start - checkpoint["elapsed"], checkpoint["task"], checkpoint["step"]
+        for name, network in networks.items():
+            network.load_state_dict(checkpoint["networks"][name])
+        torch.set_rng_state(checkpoint["rng"]["cpu"].cpu())
+        if args.device == "cuda":
+            torch.cuda.set_rng_state(checkpoint["rng"]["cuda"].cpu())
+    log.truncate(min(checkpoint["log_bytes"], log.tell()) if checkpoint else 0)
+
+    stopped = (
+        []
+    )  # signals received: Ctrl-C and a scheduler's SIGTERM take effect after a checkpoint, a second one at once
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: stopped.append((number, signal.signal(number, signal.SIG_DFL))))
+    sizes = (f"{name} {sum(w.numel() for w in network.parameters()):,}" for name, network in networks.items())
+    print(f"{METHOD}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}; parameters: {', '.join(sizes)}")
+    print(f"device: {args.device}, {'bfloat16' if bf16 else 'float32'}, {torch.get_num_threads()} CPU threads")
+    print(f"data: {args.dataset}, {len(images)} images {list(images.shape[1:])}, {len(names)} categories")
+    print(
+        f"results: {run_dir}" + (f", continuing at task {first_task + 1}, step {first_step}" if checkpoint else ""),
+        flush=True,
+    )
+    steps, saved, printed, timed = args.iters, "none yet", 0.0, (time.time(), first_step)
+    for task in range(first_task, args.num_tasks):
+        y = torch.tensor([task], device=device)  # the task's categories
+        seen = torch.arange(task + 1, device=device)
+        n = args.batch_size // len(y)
+        critic_optimizer = torch.optim.Adam(critic_weights, args.learning_rate, betas=(0.0, 0.9), fused=True)
+        generator_optimizer = torch.optim.Adam(generator_weights, args.learning_rate, betas=(0.0, 0.9), fused=True)
+        if first_step:
+            critic_optimizer.load_state_dict(checkpoint["optimizers"][0])
+            generator_optimizer.load_state_dict(checkpoint["optimizers"][1])
+
+        for step in range(first_step + 1, steps + 1):
+            losses = update()
+            due = stopped or step % args.checkpoint_every == 0
+            if due or step % args.log_every == 0 or step == steps:
+                values = {name: loss.item() for name, loss in losses.items()}
+                if not all(map(math.isfinite, values.values())):
+                    sys.exit(f"error: a loss is not finite at task {task + 1}, step {step}: {values}; last good checkpoint: "
+                             f"{saved}, in {run_dir}; try a lower --learning-rate or --amp off")  # fmt: skip
+                now, rate = time.time(), (step - timed[1]) / (time.time() - timed[0])
+                timed = (now, step)
+                line = {"task": task + 1, "step": step, **values, "it_per_s": rate, "elapsed": now - start}
+                log.write((json.dumps(line) + "\n").encode())
+                if now - printed > 3 or step == steps:
+                    left, printed = ((args.num_tasks - task) * steps - step) / rate, now
+                    text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+                    print(f"task {task + 1}/{args.num_tasks} (category {names[task]}), step {step}/{steps}, {rate:.1f} it/s, "
+                          f"{text}, {left / 60:.1f} min left", flush=True)  # fmt: skip
+            if step & (step - 1) == 0 or step == steps:
+                save_samples(generator, seen, run_dir / "samples" / f"task_{task + 1}_step_{step:06d}.png")
+            if due:
+                save_checkpoint(task, step)
+                if stopped:
+                    sys.exit(f"stopped at task {task + 1}, step {step}; run the same command again to continue")
+
+        generator.update_standing_statistics(seen)
+        snapshot = {
+            "method": METHOD,
+            "dataset": args.dataset,
+            "task": task + 1,
+            "categories": names,
+            "seen": seen.tolist(),
+        }
+        snapshot |= {"config": generator.config, "generator": generator.state_dict()}
+        write(run_dir / f"task_{task + 1}.pt", lambda file: torch.save(snapshot, file))
+        print(
+            f"consolidating: Fisher information of category {names[task]} from {args.fisher_samples} samples",
+            flush=True,
+        )
+        random = torch.Generator().manual_seed(args.seed + task)
+        z = torch.randn(args.fisher_samples, args.latent_dim, generator=random).to(device)
+        v = torch.randn(args.fisher_samples, *images.shape[1:], generator=random).to(device)
+        new = fisher_information(generator.eval(), critic, y, z, v, args.fisher)
+        consolidate(networks["fisher"], networks["anchor"], new, generator.train().parameters(), args.ewc_mode)
+        first_step, timed = 0, (time.time(), 0)
+        save_checkpoint(task + 1, 0)
+    print(f"done in {(time.time() - start) / 60:.1f} min; score it with: python eval.py {run_dir}")
+
+
+if __name__ == "__main__":
+    main()
