@@ -2,6 +2,7 @@
 
     python eval.py runs                          # every run under runs/
     python eval.py runs/mnist__mergan_ra__1      # one run
+    python eval.py runs > results.md             # the table alone goes to standard output
 
 Writes eval.json into each run: "accuracy" (a matrix in percent: row = after that task, column = category, null = not yet
 seen), "average_accuracy" (percent, its mean over seen categories after each task), "forgetting" (percentage points),
@@ -65,7 +66,7 @@ def train_judge(images, labels, num_categories, device, seed=0):
             loss.backward()
             optimizer.step()
             schedule.step()
-        print(f"judge: epoch {epoch + 1}/{JUDGE_EPOCHS}, loss {loss.item():.4f}", flush=True)
+        print(f"judge: epoch {epoch + 1}/{JUDGE_EPOCHS}, loss {loss.item():.4f}", file=sys.stderr)
     return judge.eval()
 
 
@@ -73,7 +74,7 @@ def train_judge(images, labels, num_categories, device, seed=0):
 def classify(judge, images):
     """Predicted categories int64 [N] of images [N, C, 32, 32], uint8 or already normalised."""
     device = next(judge.parameters()).device
-    chunks = (chunk.to(device) for chunk in images.split(1024))
+    chunks = (chunk.to(device) for chunk in images.split(256))
     return torch.cat([judge(normalise(c) if c.dtype == torch.uint8 else c).argmax(1) for c in chunks])
 
 
@@ -91,9 +92,9 @@ def load_judge(dataset, data_dir, device):
         torch.save(judge.state_dict(), f"{path}.tmp")
         os.replace(f"{path}.tmp", path)
     accuracy = 100 * (classify(judge, test_images).cpu() == test_labels).float().mean().item()
-    print(f"judge: {accuracy:.2f} % of {len(test_labels)} real test images right ({path})")
+    print(f"judge: {accuracy:.2f} % of {len(test_labels)} real test images right ({path})", file=sys.stderr)
     if accuracy < 90:
-        print("judge: warning: below 90 %, so the scores below mean little")
+        print("judge: warning: below 90 %, so the scores below mean little", file=sys.stderr)
     return judge, accuracy
 
 
@@ -102,7 +103,7 @@ def draw(generator, category, samples, seed=0):
     """samples images [N, C, 32, 32] of one category, in groups of 64 as in training; the same z for every generator."""
     device = generator.linear.weight.device
     z = torch.randn(samples, generator.config["latent_dim"], generator=torch.Generator().manual_seed(seed)).to(device)
-    return torch.cat([generator(c, torch.full((len(c) // 64,), category, device=device)) for c in z.split(1024)])
+    return torch.cat([generator(c, torch.full((len(c) // 64,), category, device=device)) for c in z.split(256)])
 
 
 def forgetting(matrix):
@@ -214,11 +215,11 @@ def main():
             continue
         if (dataset, data_dir) not in judges:
             judges[dataset, data_dir] = load_judge(dataset, data_dir, args.device)
-        print(f"scoring {run}", flush=True)
+        print(f"scoring {run}", file=sys.stderr)
         result, unreadable = score(run, *judges[dataset, data_dir], args)
         results.append(result)
         broken += unreadable
-    print("\n" + markdown(results))
+    print(markdown(results))
     if broken:
         sys.exit("error: skipped, not readable as ours: " + "; ".join(broken))
 

@@ -112,6 +112,7 @@ def log_likelihood(critic, images, v, kind):
     return critic(images)[0].sum() if kind == "critic" else (images * v).sum()
 
 
+@torch.no_grad()
 def fisher_information(generator, critic, y, z, v, kind, chunk=16):
     """F_i = E_z[(∂ log p / ∂θ_i)²], the mean over samples of squared per-sample gradients; one tensor per parameter.
 

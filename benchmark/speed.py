@@ -1,0 +1,183 @@
+"""Milliseconds per generator iteration of every method script, against a plain loop on the same network.
+
+    python benchmark/speed.py                  # a table, and results/speed_<device>.json
+    python benchmark/speed.py --iters 40       # quicker
+
+The reference below is written as public ports of WGAN-GP write it: float32, separate critic passes on real and on fake
+images, batches from a DataLoader on the host, and .item() in every step. It computes the losses of sft.py (checked
+before timing). Reference and scripts run in turn, each alone, as processes of their own, on MNIST; of every run the steps
+before --warmup are left out, and the rest is read, like a user's, from the rate in metrics.jsonl.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from common import Critic, Generator, load_dataset, normalise  # noqa: E402
+
+
+def penalty(critic, real, fake, epsilon):
+    x_hat = (epsilon * real + (1 - epsilon) * fake).requires_grad_()
+    gradient = torch.autograd.grad(critic(x_hat)[0].sum(), x_hat, create_graph=True)[0]
+    return ((gradient.norm(2, dim=(1, 2, 3)) - 1) ** 2).mean()
+
+
+def reference_critic_loss(critic, real, fake, labels, epsilon):
+    score_real, logits = critic(real)
+    score_fake, _ = critic(fake)
+    loss = score_fake.mean() - score_real.mean() + F.cross_entropy(logits, labels)
+    return loss + 10 * penalty(critic, real, fake, epsilon)
+
+
+def reference(args):
+    """The plain loop on category 0; prints one JSON line, the milliseconds of each --log-every steps after warm-up."""
+    torch.manual_seed(1)
+    images, labels, names = load_dataset("mnist", args.data_dir, "train")
+    data = torch.utils.data.TensorDataset(normalise(images[labels == 0]), labels[labels == 0])
+    loader = torch.utils.data.DataLoader(data, 64, shuffle=True, drop_last=True)
+    endless = (batch for _ in iter(int, 1) for batch in loader)
+    generator, critic = Generator(len(names), 1).to(args.device), Critic(len(names), 1).to(args.device)
+    critic_optimizer = torch.optim.Adam(critic.parameters(), 1e-4, betas=(0.0, 0.9))
+    generator_optimizer = torch.optim.Adam(generator.parameters(), 1e-4, betas=(0.0, 0.9))
+    y = torch.zeros(1, dtype=torch.long, device=args.device)
+    started, windows = time.time(), []
+    for step in range(1, args.iters + 1):
+        for _ in range(5):
+            real, label = (tensor.to(args.device) for tensor in next(endless))
+            fake = generator(torch.randn(64, 128, device=args.device), y).detach()
+            loss = reference_critic_loss(critic, real, fake, label, torch.rand(64, 1, 1, 1, device=args.device))
+            critic_optimizer.zero_grad()
+            loss.backward()
+            critic_optimizer.step()
+            loss.item()
+        score, logits = critic(generator(torch.randn(64, 128, device=args.device), y))
+        loss = -score.mean() + F.cross_entropy(logits, label)
+        generator_optimizer.zero_grad()
+        loss.backward()
+        generator_optimizer.step()
+        loss.item()
+        if step % args.log_every == 0:
+            if step > args.warmup:
+                windows.append(1000 * (time.time() - started) / args.log_every)
+            started = time.time()
+    print(json.dumps(windows))
+
+
+def check_reference():
+    """The reference's critic loss and its gradient are those of sft.py, in float64."""
+    sft = importlib.import_module("sft")
+    torch.manual_seed(0)
+    critic = Critic(10, 1).double()
+    real, fake, y = torch.rand(8, 1, 32, 32).double(), torch.rand(8, 1, 32, 32).double(), torch.tensor([3])
+    torch.manual_seed(7)
+    ours = sft.critic_loss(critic, real, fake, y, 1.0) + 10 * sft.gradient_penalty(critic, real, fake)
+    torch.manual_seed(7)
+    theirs = reference_critic_loss(critic, real, fake, y.expand(8), torch.rand(8, 1, 1, 1))
+    for a, b in zip(*(torch.autograd.grad(loss, list(critic.parameters())) for loss in (ours, theirs))):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+def child(command, log):
+    """Run a command; returns its output and its peak resident memory in MB."""
+    with open(log, "w+") as file:
+        process = subprocess.Popen([sys.executable, *map(str, command)], stdout=file, cwd=ROOT)
+        _, status, usage = os.wait4(process.pid, 0)
+        file.seek(0)
+        output = file.read()
+    if status:
+        sys.exit(f"error: {' '.join(map(str, command))} failed")
+    return output, usage.ru_maxrss / 1024
+
+
+def measure(script, tasks, args, scratch):
+    """{task: milliseconds of each window after warm-up} and peak memory of one run of a script."""
+    run_dir = Path(scratch) / f"{script}-{time.time_ns()}"
+    options = ["--data-dir", args.data_dir, "--run-dir", run_dir, "--num-tasks", tasks, "--iters", args.iters]
+    options += ["--log-every", args.log_every, "--checkpoint-every", 10**6, "--device", args.device]
+    _, memory = child([f"{script}.py", *options], Path(scratch) / "log")
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return {
+        task: [1000 / line["it_per_s"] for line in lines if line["task"] == task and line["step"] > args.warmup]
+        for task in sorted({line["task"] for line in lines})
+    }, memory
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scripts", default="sft,ewc,rewc,mergan_jtr,mergan_ra", help="which method scripts")
+    parser.add_argument("--iters", type=int, default=60, help="generator steps per task and run [60]")
+    parser.add_argument("--warmup", type=int, default=20, help="steps left out of each task [20]")
+    parser.add_argument("--log-every", type=int, default=10, help="steps per timed window [10]")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each, in turn [3]")
+    parser.add_argument(
+        "--flat", type=int, default=0, help="also JTR and RA on this many tasks, task 2 against the last"
+    )
+    parser.add_argument("--data-dir", type=Path, default=ROOT / "data", help="folder of MNIST [data]")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    parser.add_argument("--reference", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.reference:
+        return reference(args)
+    check_reference()
+    times, memory = {}, {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for _ in range(args.rounds):
+            same = ["--iters", args.iters, "--warmup", args.warmup, "--log-every", args.log_every]
+            command = [Path(__file__), "--reference", *same, "--data-dir", args.data_dir, "--device", args.device]
+            output, memory["reference"] = child(command, Path(scratch) / "log")
+            times.setdefault("reference", []).extend(json.loads(output.splitlines()[-1]))
+            for script in args.scripts.split(","):
+                windows, memory[script] = measure(script, 2, args, scratch)  # task 2: every method does its own work
+                times.setdefault(script, []).extend(windows[2])
+        flat = {}
+        for script in ("mergan_jtr", "mergan_ra") if args.flat else ():
+            windows, _ = measure(script, args.flat, args, scratch)
+            flat[script] = statistics.median(windows[args.flat]) / statistics.median(windows[2])
+    base, sft = statistics.median(times["reference"]), statistics.median(times.get("sft", times["reference"]))
+    rows = {}
+    print(
+        "| | ms per iteration | min – max | reference / it | it / sft | peak MB |\n| --- | --- | --- | --- | --- | --- |"
+    )
+    for name, values in times.items():
+        ms = statistics.median(values)
+        rows[name] = dict(
+            ms=ms, min=min(values), max=max(values), speedup=base / ms, cost=ms / sft, peak_mb=memory[name]
+        )
+        print(f"| {name} | {ms:.0f} | {min(values):.0f} – {max(values):.0f} | {base / ms:.2f}× | {ms / sft:.2f}× "
+              f"| {memory[name]:.0f} |")  # fmt: skip
+    for script, ratio in flat.items():
+        print(f"\n{script}: task {args.flat} costs {ratio:.2f}× task 2")
+    device = torch.cuda.get_device_name() if args.device == "cuda" else cpu_name()
+    report = dict(
+        device=device, threads=torch.get_num_threads(), torch=torch.__version__, python=platform.python_version()
+    )
+    report |= dict(arguments={k: str(v) for k, v in vars(args).items() if k != "data_dir"}, rows=rows, flat=flat)
+    (ROOT / "results").mkdir(exist_ok=True)
+    path = ROOT / "results" / f"speed_{args.device}.json"
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"\nwrote {path.relative_to(ROOT)}")
+
+
+def cpu_name():
+    """The processor's name and whether it multiplies bfloat16 natively."""
+    features = [name for name in ("avx512_bf16", "amx_tile") if getattr(torch.cpu, f"_is_{name}_supported")()]
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
+    return f"{model} ({', '.join(features) or 'no native bfloat16'})"
+
+
+if __name__ == "__main__":
+    main()
