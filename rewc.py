@@ -277,9 +277,7 @@ def open_run(args):
             checkpoint = torch.load(path, map_location=args.device, weights_only=True)
             checkpoint["task"], checkpoint["networks"], checkpoint["rng"]
         except Exception as error:
-            sys.exit(
-                f"error: {path} is damaged or not ours ({type(error).__name__}); restore it, or --overwrite the run"
-            )
+            sys.exit(f"error: {path} is damaged or not ours ({type(error).__name__}); restore it, or --overwrite")
     return checkpoint
 
 
@@ -367,20 +365,16 @@ def main():
             torch.cuda.set_rng_state(checkpoint["rng"]["cuda"].cpu())
     log.truncate(min(checkpoint["log_bytes"], log.tell()) if checkpoint else 0)
 
-    stopped = (
-        []
-    )  # signals received: Ctrl-C and a scheduler's SIGTERM take effect after a checkpoint, a second one at once
+    stopped = []  # by Ctrl-C or a scheduler's SIGTERM, which take effect after a checkpoint; a second one, at once
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: stopped.append((number, signal.signal(number, signal.SIG_DFL))))
     sizes = (f"{name} {sum(w.numel() for w in network.parameters()):,}" for name, network in networks.items())
     print(f"{METHOD}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}; parameters: {', '.join(sizes)}")
     print(f"device: {args.device}, {'bfloat16' if bf16 else 'float32'}, {torch.get_num_threads()} CPU threads")
     print(f"data: {args.dataset}, {len(images)} images {list(images.shape[1:])}, {len(names)} categories")
-    print(
-        f"results: {run_dir}" + (f", continuing at task {first_task + 1}, step {first_step}" if checkpoint else ""),
-        flush=True,
-    )
-    steps, saved, printed, timed = args.iters, "none yet", 0.0, (time.time(), first_step)
+    saved = f"task {first_task + 1}, step {first_step}" if checkpoint else "none"
+    print(f"results: {run_dir}, last checkpoint: {saved}", flush=True)
+    steps, printed, timed = args.iters, 0.0, (time.time(), first_step)
     for task in range(first_task, args.num_tasks):
         y = torch.tensor([task], device=device)  # the task's categories
         seen = torch.arange(task + 1, device=device)
@@ -396,9 +390,10 @@ def main():
             due = stopped or step % args.checkpoint_every == 0
             if due or step % args.log_every == 0 or step == steps:
                 values = {name: loss.item() for name, loss in losses.items()}
-                if not all(map(math.isfinite, values.values())):
-                    sys.exit(f"error: a loss is not finite at task {task + 1}, step {step}: {values}; last good checkpoint: "
-                             f"{saved}, in {run_dir}; try a lower --learning-rate or --amp off")  # fmt: skip
+                finite = all(weight.isfinite().all() for weight in generator_weights + critic_weights)
+                if not (finite and all(map(math.isfinite, values.values()))):
+                    sys.exit(f"error: losses or weights are not finite at task {task + 1}, step {step} ({values}); last good "
+                             f"checkpoint: {saved}, in {run_dir}; try a lower --learning-rate or --amp off")  # fmt: skip
                 now, rate = time.time(), (step - timed[1]) / (time.time() - timed[0])
                 timed = (now, step)
                 line = {"task": task + 1, "step": step, **values, "it_per_s": rate, "elapsed": now - start}
@@ -416,13 +411,7 @@ def main():
                     sys.exit(f"stopped at task {task + 1}, step {step}; run the same command again to continue")
 
         generator.update_standing_statistics(seen)
-        snapshot = {
-            "method": METHOD,
-            "dataset": args.dataset,
-            "task": task + 1,
-            "categories": names,
-            "seen": seen.tolist(),
-        }
+        snapshot = {"method": METHOD, "dataset": args.dataset, "categories": names, "seen": seen.tolist()}
         snapshot |= {"config": generator.config, "generator": merged_state(generator)}
         write(run_dir / f"task_{task + 1}.pt", lambda file: torch.save(snapshot, file))
         print(
