@@ -143,7 +143,7 @@ def score(run, judge, judge_accuracy, args):
     results = {
         "average_accuracy": [row and statistics.fmean(v for v in row if v is not None) for row in matrix],
         "accuracy": matrix,
-        "forgetting": forgetting(matrix),
+        "forgetting": matrix[-1] and forgetting(matrix),
         "judge_accuracy": judge_accuracy,
         "samples": args.samples,
         "statistics": args.statistics,
