@@ -136,7 +136,7 @@ def sample(method):
 
 
 MOMENTS = [(method, sample(method)) for method in METHODS]
-MOMENTS += [("mergan_ra", "task_2.pt"), ("sft", "checkpoint.pt")]
+MOMENTS += [(method, "task_2.pt") for method in ("ewc", "rewc", "mergan_ra")] + [("sft", "checkpoint.pt")]
 
 
 @pytest.mark.parametrize("method, moment", MOMENTS)
