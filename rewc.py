@@ -8,7 +8,7 @@ one category of images after another.
     python rewc.py --num-tasks 5 --iters 400 --learning-rate 5e-4       # minutes on two CPU cores
     python eval.py runs                                                # score every run
 
-Run the same command again to continue a stopped run.
+Run the same command again, less --overwrite, to continue a stopped run.
 """
 
 import argparse
@@ -46,12 +46,10 @@ def parse_args():
     add("--critic-steps", type=int, default=5, help="critic updates per generator update; authors' code: 5")
     add("--lambda-gp", type=float, default=10.0, help="weight of the gradient penalty; authors' code: 10")
     add("--lambda-cls", type=float, default=1.0, help="weight of the class terms; paper: 1 (README: choices)")
-    add("--lambda-ewc", type=float, default=100.0, help="weight of the penalty, of no fixed scale; paper: 1e9")
+    add("--lambda-ewc", type=float, default=100.0, help="weight of the penalty (README: choices)")
     add("--fisher", choices=("critic", "pixels"), default="pixels", help="log-likelihood behind the Fisher information")
     add("--fisher-samples", type=int, default=1024, help="z per category that estimate the Fisher information")
-    add(
-        "--ewc-mode", choices=("online", "per-task"), default="online", help="around the latest weights, or each task's"
-    )
+    add("--ewc-mode", choices=("online", "per-task"), default="online", help="around the latest weights or each task's")
     add("--latent-dim", type=int, default=128, help="dimension of z; paper: 128")
     add("--width", type=int, default=32, help="channels of the layers next to the image; authors' code: 32")
     add("--seed", type=int, default=1, help="of weights, noise and batches")
@@ -128,10 +126,12 @@ def fisher_information(generator, critic, y, z, v, kind, chunk=16):
 
     for some_z, some_v in zip(z.split(chunk), v.split(chunk)):
         gradients = vmap(grad(sample_likelihood), in_dims=(None, 0, 0))(weights, some_z, some_v)
-        torch._foreach_add_(total, [gradient.square().sum(0) / len(z) for gradient in gradients.values()])
+        for f, gradient in zip(total, gradients.values()):
+            f += gradient.square().sum(0) / len(z)
     return total
 
 
+@torch.no_grad()
 def consolidate(fisher, anchor, new, weights, mode):
     """Add a task's Fisher information (new) to the sum over past tasks and move the anchor θ*, both in place.
 
@@ -140,8 +140,8 @@ def consolidate(fisher, anchor, new, weights, mode):
     """
     for total, star, extra, weight in zip(fisher, anchor, new, weights):
         share = extra / (total + extra) if mode == "per-task" else torch.ones_like(extra)
-        star.data.lerp_(weight.data, share.nan_to_num(1.0))  # 0 / 0: no task has used the weight yet
-        total.data.add_(extra)
+        star.lerp_(weight, share.nan_to_num(1.0))  # 0 / 0: no task has used the weight yet
+        total.add_(extra)
 
 
 def ewc_penalty(weights, fisher, anchor):
@@ -214,7 +214,8 @@ def rotate_anew(generator, fisher, anchor):
     """Turn every layer to the eigenvectors of its L and M, leaving its function unchanged, and F and θ* with it, in place.
 
     L = U₁S₁U₁ᵀ, M = U₂S₂U₂ᵀ, W′ = U₂ᵀWU₁. A change of coordinates R takes a diagonal F to the diagonal of RᵀFR, whose
-    entries are sums of F's with the squared entries of R. fisher, anchor: lists like generator.parameters().
+    entries are sums of F's with the squared entries of R. With --ewc-mode per-task it is the combined anchor that turns, an
+    approximation from the third task on. fisher, anchor: lists like generator.parameters().
     """
     position = {weight: i for i, weight in enumerate(generator.parameters())}
     for layer, rotation in rotated_layers(generator):
@@ -251,11 +252,11 @@ def open_run(args):
         (run_dir / "samples").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         sys.exit(f"error: --run-dir {run_dir} cannot be made ({error.strerror}); choose another")
-    open_run.lock = sqlite3.connect(run_dir / "lock", timeout=0)  # on any system, freed by it when the process dies
-    try:
+    try:  # a lock that works on any system and that the system frees when the process dies
+        open_run.lock = sqlite3.connect(run_dir / "lock", timeout=0)
         open_run.lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.DatabaseError as error:
-        sys.exit(f"error: another process is training in {run_dir} ({error}); wait for it, or choose another --run-dir")
+        sys.exit(f"error: {run_dir} is in use by another process ({error}); wait for it, or choose another --run-dir")
     path, checkpoint = run_dir / "checkpoint.pt", None
     if args.overwrite:
         for pattern in ("args.json", "metrics.jsonl", "samples/*.png", "task_*.pt", "checkpoint.pt", "eval.json"):
@@ -263,7 +264,10 @@ def open_run(args):
                 old.unlink()
     ours = {"method": METHOD, **vars(args)}
     if (run_dir / "args.json").exists():
-        theirs = json.loads((run_dir / "args.json").read_text())
+        try:
+            theirs = dict(json.loads((run_dir / "args.json").read_text()))
+        except (ValueError, TypeError):
+            sys.exit(f"error: {run_dir / 'args.json'} is damaged or not ours; restore it, or --overwrite")
         names = sorted((ours.keys() | theirs.keys()) - {"run_dir", "data_dir", "overwrite"})
         differing = [f"{n}: {theirs.get(n)} there, {ours.get(n)} here" for n in names if ours.get(n) != theirs.get(n)]
         if differing:
@@ -307,7 +311,6 @@ def main():
         return
 
     torch.manual_seed(args.seed)
-    torch.set_float32_matmul_precision("high")
     device = torch.device(args.device)
     bf16 = args.amp == "bf16" or (args.amp == "auto" and args.device == "cpu" and torch.cpu._is_avx512_bf16_supported())
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
@@ -319,12 +322,16 @@ def main():
     networks = {"generator": generator, "critic": critic}
     generator_weights, critic_weights = list(generator.parameters()), list(critic.parameters())
     for name in ("fisher", "anchor"):
-        networks[name] = nn.ParameterList(torch.zeros_like(weight) for weight in generator_weights).requires_grad_(
-            False
-        )
+        networks[name] = nn.ParameterList(map(torch.zeros_like, generator_weights)).requires_grad_(False)
 
     def noise(y, n):
         return torch.randn(len(y) * n, args.latent_dim, device=device)
+
+    def fisher_samples(draw):
+        random = torch.Generator().manual_seed(args.seed + 1000 * draw)
+        z = torch.randn(args.fisher_samples, args.latent_dim, generator=random)
+        v = torch.randn(args.fisher_samples, *images.shape[1:], generator=random)
+        return z.to(device), v.to(device)
 
     def update():
         """One generator iteration on the task's categories y, n images of each; returns losses, still on the device."""
@@ -349,14 +356,20 @@ def main():
 
     def save_checkpoint(task, step):
         rng = {"cpu": torch.get_rng_state()} | ({"cuda": torch.cuda.get_rng_state()} if args.device == "cuda" else {})
-        state = {"method": METHOD, "task": task, "step": step, "elapsed": time.time() - start, "log_bytes": log.tell()}
+        state = {
+            "method": METHOD,
+            "task": task,
+            "step": step,
+            "elapsed": time.perf_counter() - start,
+            "log_bytes": log.tell(),
+        }
         state |= {"rng": rng, "networks": {name: network.state_dict() for name, network in networks.items()}}
         state |= {"optimizers": [critic_optimizer.state_dict(), generator_optimizer.state_dict()]}
         write(run_dir / "checkpoint.pt", lambda file: torch.save(state, file))
         nonlocal saved
         saved = f"task {task + 1}, step {step}"
 
-    start, first_task, first_step = time.time(), 0, 0
+    start, first_task, first_step = time.perf_counter(), 0, 0
     log = open(run_dir / "metrics.jsonl", "ab", buffering=0)
     if checkpoint:
         start, first_task, first_step = start - checkpoint["elapsed"], checkpoint["task"], checkpoint["step"]
@@ -376,7 +389,7 @@ def main():
     print(f"data: {args.dataset}, {len(images)} images {list(images.shape[1:])}, {len(names)} categories")
     saved = f"task {first_task + 1}, step {first_step}" if checkpoint else "none"
     print(f"results: {run_dir}, last checkpoint: {saved}", flush=True)
-    steps, printed, timed = args.iters, 0.0, (time.time(), first_step)
+    steps, printed, timed = args.iters, -math.inf, (time.perf_counter(), first_step)
     for task in range(first_task, args.num_tasks):
         y = torch.tensor([task], device=device)  # the task's categories
         seen = torch.arange(task + 1, device=device)
@@ -395,41 +408,37 @@ def main():
                 finite = all(weight.isfinite().all() for weight in generator_weights + critic_weights)
                 if not (finite and all(map(math.isfinite, values.values()))):
                     sys.exit(f"error: losses or weights are not finite at task {task + 1}, step {step} ({values}); last good "
-                             f"checkpoint: {saved}, in {run_dir}; try a lower --learning-rate or --amp off")  # fmt: skip
-                now, rate = time.time(), (step - timed[1]) / (time.time() - timed[0])
-                timed = (now, step)
+                             f"checkpoint: {saved}, in {run_dir}; try a lower --learning-rate in a new --run-dir")  # fmt: skip
+                now = time.perf_counter()
+                rate, timed = (step - timed[1]) / (now - timed[0]), (now, step)
                 line = {"task": task + 1, "step": step, **values, "it_per_s": rate, "elapsed": now - start}
                 log.write((json.dumps(line) + "\n").encode())
                 if now - printed > 3 or step == steps:
                     left, printed = ((args.num_tasks - task) * steps - step) / rate, now
                     text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-                    print(f"task {task + 1}/{args.num_tasks} (category {names[task]}), step {step}/{steps}, {rate:.1f} it/s, "
-                          f"{text}, {left / 60:.1f} min left", flush=True)  # fmt: skip
+                    print(f"task {task + 1}/{args.num_tasks} (category {', '.join(names[c] for c in y)}), step {step}/{steps}, "
+                          f"{rate:.1f} it/s, {text}, {left / 60:.1f} min left", flush=True)  # fmt: skip
             if step & (step - 1) == 0 or step == steps:
                 save_samples(generator, seen, run_dir / "samples" / f"task_{task + 1}_step_{step:06d}.png")
             if due:
                 save_checkpoint(task, step)
                 if stopped:
-                    sys.exit(f"stopped at task {task + 1}, step {step}; run the same command again to continue")
+                    sys.exit(f"stopped at {saved}; run the same command again, less --overwrite, to continue")
 
         generator.update_standing_statistics(seen)
         snapshot = {"method": METHOD, "dataset": args.dataset, "categories": names, "seen": seen.tolist()}
         snapshot |= {"config": generator.config, "generator": merged_state(generator)}
         write(run_dir / f"task_{task + 1}.pt", lambda file: torch.save(snapshot, file))
-        print(
-            f"consolidating: Fisher information of category {names[task]} from {args.fisher_samples} samples",
-            flush=True,
-        )
-        random = torch.Generator().manual_seed(args.seed + task)
-        z = torch.randn(args.fisher_samples, args.latent_dim, generator=random).to(device)
-        v = torch.randn(args.fisher_samples, *images.shape[1:], generator=random).to(device)
-        measure_covariances(generator.eval(), critic, y, z, v, args.fisher)
-        rotate_anew(generator, networks["fisher"], networks["anchor"])
-        new = fisher_information(generator, critic, y, z, v, args.fisher)
-        consolidate(networks["fisher"], networks["anchor"], new, generator.train().parameters(), args.ewc_mode)
-        first_step, timed = 0, (time.time(), 0)
+        if task + 1 < args.num_tasks:
+            print(f"consolidating category {names[task]} from {args.fisher_samples} samples", flush=True)
+            measure_covariances(generator.eval(), critic, y, *fisher_samples(2 * task + 1), args.fisher)
+            rotate_anew(generator, networks["fisher"], networks["anchor"])
+            # On fresh samples: on its own, M has no more rank than samples, and F would be 0 along its null space.
+            new = fisher_information(generator, critic, y, *fisher_samples(2 * task), args.fisher)
+            consolidate(networks["fisher"], networks["anchor"], new, generator.train().parameters(), args.ewc_mode)
+        first_step, timed = 0, (time.perf_counter(), 0)
         save_checkpoint(task + 1, 0)
-    print(f"done in {(time.time() - start) / 60:.1f} min; score it with: python eval.py {run_dir}")
+    print(f"done in {(time.perf_counter() - start) / 60:.1f} min; score it with: python eval.py {run_dir}")
 
 
 if __name__ == "__main__":

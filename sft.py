@@ -7,7 +7,7 @@ Wasserstein critic and gradient penalty learns one category of images after anot
     python sft.py --num-tasks 5 --iters 400 --learning-rate 5e-4       # minutes on two CPU cores
     python eval.py runs                                                # score every run
 
-Run the same command again to continue a stopped run.
+Run the same command again, less --overwrite, to continue a stopped run.
 """
 
 import argparse
@@ -106,11 +106,11 @@ def open_run(args):
         (run_dir / "samples").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         sys.exit(f"error: --run-dir {run_dir} cannot be made ({error.strerror}); choose another")
-    open_run.lock = sqlite3.connect(run_dir / "lock", timeout=0)  # on any system, freed by it when the process dies
-    try:
+    try:  # a lock that works on any system and that the system frees when the process dies
+        open_run.lock = sqlite3.connect(run_dir / "lock", timeout=0)
         open_run.lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.DatabaseError as error:
-        sys.exit(f"error: another process is training in {run_dir} ({error}); wait for it, or choose another --run-dir")
+        sys.exit(f"error: {run_dir} is in use by another process ({error}); wait for it, or choose another --run-dir")
     path, checkpoint = run_dir / "checkpoint.pt", None
     if args.overwrite:
         for pattern in ("args.json", "metrics.jsonl", "samples/*.png", "task_*.pt", "checkpoint.pt", "eval.json"):
@@ -118,7 +118,10 @@ def open_run(args):
                 old.unlink()
     ours = {"method": METHOD, **vars(args)}
     if (run_dir / "args.json").exists():
-        theirs = json.loads((run_dir / "args.json").read_text())
+        try:
+            theirs = dict(json.loads((run_dir / "args.json").read_text()))
+        except (ValueError, TypeError):
+            sys.exit(f"error: {run_dir / 'args.json'} is damaged or not ours; restore it, or --overwrite")
         names = sorted((ours.keys() | theirs.keys()) - {"run_dir", "data_dir", "overwrite"})
         differing = [f"{n}: {theirs.get(n)} there, {ours.get(n)} here" for n in names if ours.get(n) != theirs.get(n)]
         if differing:
@@ -162,7 +165,6 @@ def main():
         return
 
     torch.manual_seed(args.seed)
-    torch.set_float32_matmul_precision("high")
     device = torch.device(args.device)
     bf16 = args.amp == "bf16" or (args.amp == "auto" and args.device == "cpu" and torch.cpu._is_avx512_bf16_supported())
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
@@ -197,14 +199,20 @@ def main():
 
     def save_checkpoint(task, step):
         rng = {"cpu": torch.get_rng_state()} | ({"cuda": torch.cuda.get_rng_state()} if args.device == "cuda" else {})
-        state = {"method": METHOD, "task": task, "step": step, "elapsed": time.time() - start, "log_bytes": log.tell()}
+        state = {
+            "method": METHOD,
+            "task": task,
+            "step": step,
+            "elapsed": time.perf_counter() - start,
+            "log_bytes": log.tell(),
+        }
         state |= {"rng": rng, "networks": {name: network.state_dict() for name, network in networks.items()}}
         state |= {"optimizers": [critic_optimizer.state_dict(), generator_optimizer.state_dict()]}
         write(run_dir / "checkpoint.pt", lambda file: torch.save(state, file))
         nonlocal saved
         saved = f"task {task + 1}, step {step}"
 
-    start, first_task, first_step = time.time(), 0, 0
+    start, first_task, first_step = time.perf_counter(), 0, 0
     log = open(run_dir / "metrics.jsonl", "ab", buffering=0)
     if checkpoint:
         start, first_task, first_step = start - checkpoint["elapsed"], checkpoint["task"], checkpoint["step"]
@@ -224,7 +232,7 @@ def main():
     print(f"data: {args.dataset}, {len(images)} images {list(images.shape[1:])}, {len(names)} categories")
     saved = f"task {first_task + 1}, step {first_step}" if checkpoint else "none"
     print(f"results: {run_dir}, last checkpoint: {saved}", flush=True)
-    steps, printed, timed = args.iters, 0.0, (time.time(), first_step)
+    steps, printed, timed = args.iters, -math.inf, (time.perf_counter(), first_step)
     for task in range(first_task, args.num_tasks):
         y = torch.tensor([task], device=device)  # the task's categories
         seen = torch.arange(task + 1, device=device)
@@ -243,30 +251,30 @@ def main():
                 finite = all(weight.isfinite().all() for weight in generator_weights + critic_weights)
                 if not (finite and all(map(math.isfinite, values.values()))):
                     sys.exit(f"error: losses or weights are not finite at task {task + 1}, step {step} ({values}); last good "
-                             f"checkpoint: {saved}, in {run_dir}; try a lower --learning-rate or --amp off")  # fmt: skip
-                now, rate = time.time(), (step - timed[1]) / (time.time() - timed[0])
-                timed = (now, step)
+                             f"checkpoint: {saved}, in {run_dir}; try a lower --learning-rate in a new --run-dir")  # fmt: skip
+                now = time.perf_counter()
+                rate, timed = (step - timed[1]) / (now - timed[0]), (now, step)
                 line = {"task": task + 1, "step": step, **values, "it_per_s": rate, "elapsed": now - start}
                 log.write((json.dumps(line) + "\n").encode())
                 if now - printed > 3 or step == steps:
                     left, printed = ((args.num_tasks - task) * steps - step) / rate, now
                     text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-                    print(f"task {task + 1}/{args.num_tasks} (category {names[task]}), step {step}/{steps}, {rate:.1f} it/s, "
-                          f"{text}, {left / 60:.1f} min left", flush=True)  # fmt: skip
+                    print(f"task {task + 1}/{args.num_tasks} (category {', '.join(names[c] for c in y)}), step {step}/{steps}, "
+                          f"{rate:.1f} it/s, {text}, {left / 60:.1f} min left", flush=True)  # fmt: skip
             if step & (step - 1) == 0 or step == steps:
                 save_samples(generator, seen, run_dir / "samples" / f"task_{task + 1}_step_{step:06d}.png")
             if due:
                 save_checkpoint(task, step)
                 if stopped:
-                    sys.exit(f"stopped at task {task + 1}, step {step}; run the same command again to continue")
+                    sys.exit(f"stopped at {saved}; run the same command again, less --overwrite, to continue")
 
         generator.update_standing_statistics(seen)
         snapshot = {"method": METHOD, "dataset": args.dataset, "categories": names, "seen": seen.tolist()}
         snapshot |= {"config": generator.config, "generator": generator.state_dict()}
         write(run_dir / f"task_{task + 1}.pt", lambda file: torch.save(snapshot, file))
-        first_step, timed = 0, (time.time(), 0)
+        first_step, timed = 0, (time.perf_counter(), 0)
         save_checkpoint(task + 1, 0)
-    print(f"done in {(time.time() - start) / 60:.1f} min; score it with: python eval.py {run_dir}")
+    print(f"done in {(time.perf_counter() - start) / 60:.1f} min; score it with: python eval.py {run_dir}")
 
 
 if __name__ == "__main__":
