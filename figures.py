@@ -24,8 +24,13 @@ except ImportError:
 
 @torch.no_grad()
 def paint(path, category, n, seed=0):
-    """n images [n, C, 32, 32] of one category by a saved generator, with its standing statistics; fixed z."""
+    """n images [n, C, 32, 32] of one category by a saved generator, with its standing statistics, always from the same z.
+
+    None where the generator has not seen the category yet.
+    """
     snapshot = torch.load(path, map_location="cpu", weights_only=True)
+    if category not in snapshot["seen"]:
+        return None
     generator = Generator(**snapshot["config"])
     generator.load_state_dict(snapshot["generator"])
     z = torch.randn(n, snapshot["config"]["latent_dim"], generator=torch.Generator().manual_seed(seed))
@@ -45,12 +50,13 @@ def evolution(runs, category, output):
                 spine.set_visible(False)
             if row is axes[0]:
                 ax.set_title(f"after task {task}", fontsize=10)
-            if (run / f"task_{task}.pt").exists():
-                images = paint(run / f"task_{task}.pt", category, 4)
+            path = run / f"task_{task}.pt"
+            images = paint(path, category, 4) if path.exists() else None
+            if images is not None:
                 grid = images.unflatten(0, (2, 2)).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)  # [2·H, 2·W, C]
                 ax.imshow((grid.squeeze(-1) + 1) / 2, cmap="gray", vmin=0, vmax=1)
-    a = arguments[0]
-    figure.suptitle(f"{a['dataset']}, category {category}: {a['iters']} steps per task, seed {a['seed']}", fontsize=10)
+    settings = {f"{a['dataset']}, {a['iters']} steps per task, seed {a['seed']}" for a in arguments}
+    figure.suptitle(f"category {category} ({'; '.join(sorted(settings))})", fontsize=10)
     figure.tight_layout()
     figure.savefig(output, dpi=110)
 

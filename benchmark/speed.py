@@ -6,7 +6,7 @@
 The reference below is written as public ports of WGAN-GP write it: float32, separate critic passes on real and on fake
 images, batches from a DataLoader on the host, and .item() in every step. It computes the losses of sft.py (checked
 before timing). Reference and scripts run in turn, each alone, as processes of their own, on MNIST; of every run the steps
-before --warmup are left out, and the rest is read, like a user's, from the rate in metrics.jsonl.
+before --warmup are left out, and the rest is read, like a user's, from the rate in metrics.jsonl. Linux.
 """
 
 import argparse
@@ -125,7 +125,9 @@ def main():
     parser.add_argument(
         "--flat", type=int, default=0, help="also JTR and RA on this many tasks, task 2 against the last"
     )
-    parser.add_argument("--data-dir", type=Path, default=ROOT / "data", help="folder of MNIST [data]")
+    parser.add_argument(
+        "--data-dir", type=lambda path: Path(path).resolve(), default=ROOT / "data", help="folder of MNIST [data]"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--reference", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()

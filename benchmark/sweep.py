@@ -1,6 +1,6 @@
 """λ of EWC and R-EWC on a logarithmic grid, for both kinds of Fisher information, on MNIST.
 
-    python benchmark/sweep.py                  # runs/sweep/…, then results/sweep_ewc.json and results/sweep_ewc.md
+    python benchmark/sweep.py                  # sweep/…, then results/sweep_ewc.json and results/sweep_ewc.md
 
 Each run learns five digits; the table has the accuracy after two and after five tasks, split into stability (the mean over
 the older categories) and plasticity (the newest one). The defaults of ewc.py and rewc.py are the best λ by the mean after
@@ -27,11 +27,14 @@ def main():
     parser.add_argument("--num-tasks", type=int, default=5, help="digits learned [5]")
     parser.add_argument("--seed", type=int, default=1, help="of every run [1]")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs side by side [one per core]")
-    parser.add_argument("--data-dir", type=Path, default=ROOT / "data", help="folder of MNIST [data]")
+    parser.add_argument(
+        "--data-dir", type=lambda path: Path(path).resolve(), default=ROOT / "data", help="folder of MNIST [data]"
+    )
     args = parser.parse_args()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     runs = [(m, f, value) for f in GRID for value in GRID[f] for m in ("ewc", "rewc")]
-    folder = ROOT / "runs" / "sweep"
+    folder = ROOT / "sweep"
+    (ROOT / "results").mkdir(exist_ok=True)
 
     def train(run):
         method, fisher, value = run
@@ -73,7 +76,7 @@ def main():
         cells = [f"{row[f'after_{t}'][n]:.1f}" for t in (2, args.num_tasks) for n in ("mean", "old", "new")]
         mark = " (best)" if row is best[row["method"], row["fisher"]] else ""
         lines += [f"| {row['method']} | {row['fisher']} | {row['lambda']:g}{mark} | " + " | ".join(cells) + " |"]
-    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
 
