@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-GRID = {"critic": [3e3, 1e4, 3e4, 1e5], "pixels": [3.0, 10.0, 30.0, 100.0]}
+GRID = {"pixels": [10.0, 30.0, 100.0], "critic": [1e3, 1e4, 1e5]}
 
 
 def main():
