@@ -42,21 +42,21 @@ def evolution(runs, category, output):
     arguments = [json.loads((run / "args.json").read_text()) for run in runs]
     tasks = max(a["num_tasks"] for a in arguments)
     figure, axes = plt.subplots(len(runs), tasks, figsize=(1.3 * tasks, 1.4 * len(runs)), squeeze=False)
+    for task, ax in enumerate(axes[0], start=1):
+        ax.set_title(f"after task {task}", fontsize=10)
     for row, run, a in zip(axes, runs, arguments):
         row[0].set_ylabel(a["method"])
         for task, ax in enumerate(row, start=1):
             ax.set(xticks=[], yticks=[])
             for spine in ax.spines.values():
                 spine.set_visible(False)
-            if row is axes[0]:
-                ax.set_title(f"after task {task}", fontsize=10)
             path = run / f"task_{task}.pt"
             images = paint(path, category, 4) if path.exists() else None
             if images is not None:
                 grid = images.unflatten(0, (2, 2)).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)  # [2·H, 2·W, C]
                 ax.imshow((grid.squeeze(-1) + 1) / 2, cmap="gray", vmin=0, vmax=1)
     settings = {f"{a['dataset']}, {a['iters']} steps per task, seed {a['seed']}" for a in arguments}
-    figure.suptitle(f"category {category} ({'; '.join(sorted(settings))})", fontsize=10)
+    figure.suptitle(f"what is painted for category {category} ({'; '.join(sorted(settings))})", fontsize=10)
     figure.tight_layout()
     figure.savefig(output, dpi=110)
 
