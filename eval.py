@@ -28,6 +28,7 @@ PAPER = {
     ("mnist", 10): dict(joint=96.92, sft=10.06, ewc=77.03, mergan_jtr=97.00, mergan_ra=97.01),
 }
 METHODS = ["joint", "sft", "ewc", "rewc", "mergan_jtr", "mergan_ra"]  # the paper's order; others follow
+ELSEWHERE = ("run_dir", "data_dir", "overwrite", "log_every", "checkpoint_every")  # arguments that change no result
 JUDGE_EPOCHS = 4
 
 
@@ -151,7 +152,7 @@ def score(run, judge, judge_accuracy, args):
         "samples": args.samples,
         "statistics": args.statistics,
         "minutes": json.loads(lines[-1])["elapsed"] / 60 if lines else None,
-        "arguments": arguments,
+        "arguments": {name: value for name, value in arguments.items() if name not in ELSEWHERE},
     }
     (run / "eval.json.tmp").write_text(json.dumps(results, indent=1) + "\n")
     os.replace(run / "eval.json.tmp", run / "eval.json")
@@ -171,12 +172,11 @@ def markdown(results):
 
     The setting is what every method has in common; a method's rows that differ in other options name them.
     """
-    elsewhere = ("run_dir", "data_dir", "overwrite", "log_every", "checkpoint_every")  # no part of a result
     setting = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")
     tables = {}
     for result in results:
         arguments = result["arguments"]
-        own = {k: v for k, v in arguments.items() if k not in (*setting, "seed", *elsewhere)}
+        own = {k: v for k, v in arguments.items() if k not in (*setting, "seed", *ELSEWHERE)}
         rows = tables.setdefault(tuple(arguments[name] for name in setting), {})
         rows.setdefault(json.dumps(own, sort_keys=True), []).append(result)
     lines = []
