@@ -170,7 +170,8 @@ class Rotation(nn.Module):
         return torch.einsum(self.equation, weight, out.to(weight.dtype), into.to(weight.dtype))
 
     def forward(self, core):
-        with torch.autocast(core.device.type, enabled=False):
+        # With gradients even under no_grad, so that within parametrize.cached() all of update() shares one product.
+        with torch.enable_grad(), torch.autocast(core.device.type, enabled=False):
             return self.rotate(core, self.u2, self.u1)
 
 
@@ -401,7 +402,8 @@ def main():
             generator_optimizer.load_state_dict(checkpoint["optimizers"][1])
 
         for step in range(first_step + 1, steps + 1):
-            losses = update()
+            with parametrize.cached():
+                losses = update()
             due = stopped or step % args.checkpoint_every == 0
             if due or step % args.log_every == 0 or step == steps:
                 values = {name: loss.item() for name, loss in losses.items()}
