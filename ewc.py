@@ -44,7 +44,7 @@ def parse_args():
     add("--critic-steps", type=int, default=5, help="critic updates per generator update; authors' code: 5")
     add("--lambda-gp", type=float, default=10.0, help="weight of the gradient penalty; authors' code: 10")
     add("--lambda-cls", type=float, default=1.0, help="weight of the class terms; paper: 1 (README: choices)")
-    add("--lambda-ewc", type=float, default=100.0, help="weight of the penalty (README: choices)")
+    add("--lambda-ewc", type=float, default=20.0, help="weight of the penalty (README: choices)")
     add("--fisher", choices=("critic", "pixels"), default="pixels", help="log-likelihood behind the Fisher information")
     add("--fisher-samples", type=int, default=1024, help="z per category that estimate the Fisher information")
     add("--ewc-mode", choices=("online", "per-task"), default="online", help="around the latest weights or each task's")
