@@ -1,15 +1,27 @@
-"""Score every saved generator of every run by a classifier trained on real images, and print a table over runs.
+"""Score every saved generator of every run as the papers do, and print a table over runs.
 
     python eval.py runs                          # every run under runs/
     python eval.py runs/mnist__mergan_ra__1      # one run
-    python eval.py runs > results.md             # the table alone goes to standard output
+    python eval.py runs > results.md             # the table alone goes to standard output; --csv: a row a run
 
-Writes eval.json into each run: "accuracy" (a matrix in percent: row = after that task, column = category, null = not yet
-seen), "average_accuracy" (percent, its mean over seen categories after each task), "forgetting" (percentage points),
-"judge_accuracy" (percent of real test images), "samples" per category, "statistics", "minutes" of training, "arguments".
+Writes eval.json into each run. Lists have one entry a category, matrices one row a task; null: not seen yet, or no file.
+    accuracy, average_accuracy    matrix, and its mean over the seen categories after each task, in percent: generated images
+                                  that the judge, a classifier trained on real images, takes for the category asked for
+    forgetting, backward_transfer percentage points, after the last task (definitions: the functions of these names)
+    fid                           {"test", "train": against real images of these splits, each {"all", "per_category": after
+                                  the last task, "all_by_task", "matrix"}, "floor": {"test", "train"}, what real training
+                                  images would get for "all", "features": kind, "samples": images a side for "all"}
+    reverse_accuracy, reverse_accuracy_ceiling   percent of real test images of the seen categories that a classifier
+                                  trained on generated images alone gets right; the same trained on real ones
+    diversity                     list, after the last task: mean distance between two images of a category in the judge's
+                                  features, as a share of that between two real ones; near 0 where a generator collapsed
+    intermediate                  [{"task", "step", "accuracy", "fid_test", "fid_train"}: lists], with --intermediate-samples
+    judge_accuracy, samples, statistics, minutes (of training), arguments
 """
 
 import argparse
+import csv
+import functools
 import hashlib
 import json
 import os
@@ -22,14 +34,19 @@ import torch.nn.functional as F
 
 from common import Generator, Judge, load_dataset, normalise
 
-# MeRGAN, table 1: accuracy in percent, by data set, number of tasks and method.
+# MeRGAN, tables 1 and 2, by data set and number of tasks: accuracy and reverse accuracy in percent, FID of Inception.
 PAPER = {
-    ("mnist", 5): dict(joint=97.66, sft=19.87, ewc=70.62, mergan_jtr=97.93, mergan_ra=98.19),
-    ("mnist", 10): dict(joint=96.92, sft=10.06, ewc=77.03, mergan_jtr=97.00, mergan_ra=97.01),
+    ("mnist", 5): {
+        "accuracy": dict(joint=97.66, sft=19.87, ewc=70.62, dgr=90.39, mergan_jtr=97.93, mergan_ra=98.19),
+    },
+    ("mnist", 10): {
+        "accuracy": dict(joint=96.92, sft=10.06, ewc=77.03, dgr=85.40, mergan_jtr=97.00, mergan_ra=97.01),
+    },
 }
-METHODS = ["joint", "sft", "ewc", "rewc", "mergan_jtr", "mergan_ra"]  # the paper's order; others follow
-ELSEWHERE = ("run_dir", "data_dir", "overwrite", "log_every", "checkpoint_every")  # arguments that change no result
+METHODS = ["joint", "sft", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]  # the paper's order; others follow
+ELSEWHERE = ("run_dir", "data_dir", "overwrite", "log_every", "checkpoint_every", "snapshots")  # change no result
 JUDGE_EPOCHS = 4
+SOURCES = [Path(__file__), Path(__file__).with_name("common.py")]  # a cached score is of this very code
 
 
 def parse_args():
@@ -38,11 +55,25 @@ def parse_args():
     parser.add_argument("paths", nargs="+", metavar="RUN_OR_DIR", help="run directories, or folders that hold some")
     add("--data-dir", default=None, help="folder of the real data; None: where the run found it")
     add("--samples", type=int, default=6400, help="images per category and snapshot, a multiple of 64; paper: 6400")
+    add("--intermediate-samples", type=int, default=0, help="the same for snapshots inside tasks; 0: not scored")
     add("--statistics", choices=("batch", "standing"), default="batch", help="normalisation when drawing; paper: batch")
+    add(
+        "--fid-features", choices=("judge", "inception"), default="judge", help="of the judge (128) or Inception (2048)"
+    )
+    add("--fid-samples", type=int, default=10000, help="images a side over all categories, where the data has as many")
+    add("--inception-weights", default=None, help="file of Inception's weights; None: torch-fidelity downloads it")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda where there is one")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--markdown", action="store_true", help="print tables over runs, mean ± standard deviation (default)"
+    )
+    form.add_argument("--csv", action="store_true", help="print one row a run")
     args = parser.parse_args()
-    if args.samples < 64 or args.samples % 64:
-        parser.error(f"--samples is {args.samples}, expected a multiple of 64")
+    for name, least in [("samples", 64), ("intermediate_samples", 0)]:
+        if getattr(args, name) < least or getattr(args, name) % 64:
+            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected a multiple of 64")
+    if args.fid_samples < 2:
+        parser.error(f"--fid-samples is {args.fid_samples}, expected at least 2")
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device is cuda, but PyTorch sees no CUDA GPU; use --device cpu, or install a CUDA build")
     if args.device == "auto":
@@ -50,7 +81,42 @@ def parse_args():
     return args
 
 
-def train_judge(images, labels, num_categories, device, seed=0):
+def digest(*parts):
+    """SHA-256 over files (Path), tensors and values that JSON can hold: the name under which a score is cached."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            data = part.read_bytes()
+        else:
+            data = part.numpy().tobytes() if torch.is_tensor(part) else json.dumps(part).encode()
+        total.update(hashlib.sha256(data).digest())
+    return total.hexdigest()
+
+
+def cached(path, key, compute):
+    """The value of compute() (JSON), kept in the file at path under a key that names all it depends on."""
+    try:
+        cache = dict(json.loads(path.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        cache = {}
+    if key not in cache:
+        cache[key] = compute()
+        write_json(path, cache)
+    return cache[key]
+
+
+def write_json(path, value):
+    """Write in one step: a kill never leaves half a file."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Classifiers: the judge, and those trained on generated images
+
+
+def train_classifier(images, labels, num_categories, device, name, seed=0):
     """A Judge trained on uint8 images [N, C, 32, 32] and labels int64 [N]: fixed schedule, last epoch, evaluation mode."""
     torch.manual_seed(seed)
     judge = Judge(num_categories, images.shape[1]).to(device, memory_format=torch.channels_last)
@@ -67,38 +133,26 @@ def train_judge(images, labels, num_categories, device, seed=0):
             loss.backward()
             optimizer.step()
             schedule.step()
-        print(f"judge: epoch {epoch + 1}/{JUDGE_EPOCHS}, loss {loss.item():.4f}", file=sys.stderr)
+        print(f"{name}: epoch {epoch + 1}/{JUDGE_EPOCHS}, loss {loss.item():.4f}", file=sys.stderr)
     return judge.eval()
 
 
 @torch.no_grad()
-def classify(judge, images):
-    """Predicted categories int64 [N] of images [N, C, 32, 32], uint8 or already normalised."""
+def embed(judge, images):
+    """The judge's features, float32 [N, 128], of images [N, C, 32, 32], uint8 or already normalised."""
     device = next(judge.parameters()).device
     chunks = (chunk.to(device) for chunk in images.split(256))
-    return torch.cat([judge(normalise(c) if c.dtype == torch.uint8 else c).argmax(1) for c in chunks])
+    return torch.cat([judge.body(normalise(c) if c.dtype == torch.uint8 else c) for c in chunks])
 
 
-def load_judge(dataset, data_dir, device):
-    """The judge of a data set and its test accuracy in percent; trained once, then kept beside the data."""
-    images, labels, names = load_dataset(dataset, data_dir, "train")
-    test_images, test_labels, _ = load_dataset(dataset, data_dir, "test")
-    key = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
-    path = Path(data_dir) / f"judge-{dataset}-{key[:8]}.pt"
-    judge = Judge(len(names), images.shape[1]).to(device).eval()
-    try:
-        judge.load_state_dict(torch.load(path, map_location=device, weights_only=True))
-    except FileNotFoundError:
-        judge = train_judge(images, labels, len(names), device)
-        torch.save(judge.state_dict(), f"{path}.tmp")
-        os.replace(f"{path}.tmp", path)
-    except Exception as error:
-        sys.exit(f"error: {path} is damaged or not ours ({type(error).__name__}); delete it to train a new judge")
-    accuracy = 100 * (classify(judge, test_images).cpu() == test_labels).float().mean().item()
-    print(f"judge: {accuracy:.2f} % of {len(test_labels)} real test images right ({path})", file=sys.stderr)
-    if accuracy < 90:
-        print("judge: warning: below 90 %, so the scores below mean little", file=sys.stderr)
-    return judge, accuracy
+@torch.no_grad()
+def percent_right(judge, features, labels):
+    """Percent of features [N, 128] that the judge gives their labels (int64 [N], or one int for all)."""
+    return 100 * (judge.head(features).argmax(1).cpu() == labels).double().mean().item()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Scores
 
 
 @torch.no_grad()
@@ -107,6 +161,32 @@ def draw(generator, category, samples, seed=0):
     device = generator.linear.weight.device
     z = torch.randn(samples, generator.config["latent_dim"], generator=torch.Generator().manual_seed(seed)).to(device)
     return torch.cat([generator(c, torch.full((len(c) // 64,), category, device=device)) for c in z.split(256)])
+
+
+def pixels(images):
+    """Images in [−1, 1] → uint8, as a file would hold them."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def fid(a, b):
+    """Fréchet distance ‖μ₁ − μ₂‖² + Tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½) of two sets of features [N, D], [M, D] (Heusel et al. 2017).
+
+    Covariances with N − 1. With centred features X/√(N−1) = QR, Σ = RᵀR, and Tr((Σ₁Σ₂)^½) is the sum of the singular
+    values of R₁R₂ᵀ: no square root of a matrix, so nothing turns imaginary where covariances are singular.
+    """
+    if min(len(a), len(b)) < 2:
+        raise ValueError(f"FID needs at least 2 images a side, got {len(a)} and {len(b)}")
+    (mean_a, r_a), (mean_b, r_b) = (
+        (x.mean(0), torch.linalg.qr((x - x.mean(0)) / (len(x) - 1) ** 0.5, mode="r").R)
+        for x in (a.double(), b.double())
+    )
+    trace = r_a.square().sum() + r_b.square().sum() - 2 * torch.linalg.svdvals(r_a @ r_b.T).sum()
+    return max(0.0, ((mean_a - mean_b).square().sum() + trace).item())
+
+
+def mean_distance(features):
+    """Mean Euclidean distance over all pairs of features [N, D]."""
+    return F.pdist(features.float()).mean().item()
 
 
 def forgetting(matrix):
@@ -121,42 +201,238 @@ def forgetting(matrix):
     return statistics.fmean(max(row[c] for row in rows[:-1] if row[c] is not None) - rows[-1][c] for c in past)
 
 
-def score(run, judge, judge_accuracy, args):
-    """Accuracy matrix, its means and forgetting of one run, written to its eval.json. Returns (results, broken files)."""
-    arguments = json.loads((run / "args.json").read_text())
-    matrix, broken = [None] * arguments["num_tasks"], []
-    for task in range(arguments["num_tasks"]):
-        path = run / f"task_{task + 1}.pt"
-        if not path.exists():
-            continue
+def backward_transfer(matrix):
+    """Mean over all but the newest category: final accuracy minus that when just learned (Lopez-Paz & Ranzato 2017).
+
+    matrix as in forgetting(). Percentage points, negative where the category got worse; None without two rows.
+    """
+    rows = [row for row in matrix if row is not None]
+    if len(rows) < 2:
+        return None
+    past = [c for c, value in enumerate(rows[-2]) if value is not None]
+    learned = {c: next(row[c] for row in rows if row[c] is not None) for c in past}
+    return statistics.fmean(rows[-1][c] - learned[c] for c in past)
+
+
+def inception(weights, device):
+    """torch-fidelity's Inception network of 2015-12-05: a function from uint8 images to features [N, 2048]."""
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError:
+        sys.exit("error: --fid-features inception needs torch-fidelity; install it with: "
+                 "python -m pip install -r requirements-extras.txt")  # fmt: skip
+    try:
+        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=weights)
+    except Exception as error:
+        sys.exit(f"error: Inception's weights could not be {'read from ' + weights if weights else 'downloaded'} "
+                 f"({type(error).__name__}); get torch-fidelity's file and name it by --inception-weights")  # fmt: skip
+    network = network.to(device).eval()
+
+    @torch.no_grad()
+    def features(images):
+        rgb = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        return torch.cat([network(chunk.to(device))[0] for chunk in rgb.split(64)])
+
+    return features
+
+
+class Reference:
+    """The real side of a data set's scores: its images, the judge trained on them, and what real images would score."""
+
+    def __init__(self, dataset, data_dir, args):
+        self.args, self.cache = args, Path(data_dir) / "eval_cache.json"
+        (self.images, self.labels, self.names), (self.test_images, self.test_labels, _) = (
+            load_dataset(dataset, data_dir, split) for split in ("train", "test")
+        )
+        path = Path(data_dir) / f"judge-{dataset}-{digest(self.images, self.labels)[:8]}.pt"
+        self.judge = (
+            Judge(len(self.names), self.images.shape[1]).to(args.device, memory_format=torch.channels_last).eval()
+        )
         try:
-            snapshot = torch.load(path, map_location=args.device, weights_only=True)
-            generator = Generator(**snapshot["config"]).to(args.device)
-            generator.load_state_dict(snapshot["generator"])
-            generator.train(args.statistics == "batch")
-            row = [None] * len(snapshot["categories"])
-            for category in snapshot["seen"]:
-                predicted = classify(judge, draw(generator, category, args.samples))
-                row[category] = 100 * (predicted == category).float().mean().item()
+            self.judge.load_state_dict(torch.load(path, map_location=args.device, weights_only=True))
+        except FileNotFoundError:
+            self.judge = train_classifier(self.images, self.labels, len(self.names), args.device, "judge")
+            torch.save(self.judge.state_dict(), f"{path}.tmp")
+            os.replace(f"{path}.tmp", path)
+        except Exception as error:
+            sys.exit(f"error: {path} is damaged or not ours ({type(error).__name__}); delete it to train a new judge")
+        weights = Path(args.inception_weights) if args.fid_features == "inception" and args.inception_weights else ""
+        data = (self.images, self.labels, self.test_images, self.test_labels)
+        self.key = digest(*SOURCES, *data, path, weights, args.fid_features, args.fid_samples)
+        self.accuracy = cached(self.cache, digest(self.key, "judge"), self.judge_accuracy)
+        print(
+            f"judge: {self.accuracy:.2f} % of {len(self.test_labels)} real test images right ({path})", file=sys.stderr
+        )
+        if self.accuracy < 90:
+            print("judge: warning: below 90 %, so the scores below mean little", file=sys.stderr)
+
+    def judge_accuracy(self):
+        return percent_right(self.judge, embed(self.judge, self.test_images), self.test_labels)
+
+    @functools.cached_property
+    def inception(self):
+        return inception(self.args.inception_weights, self.args.device)
+
+    def features(self, images):
+        """FID's features of images in [−1, 1] or uint8."""
+        if self.args.fid_features == "judge":
+            return embed(self.judge, images)
+        return self.inception(images if images.dtype == torch.uint8 else pixels(images))
+
+    def count(self, category, tasks, samples):
+        """Images of a category on either side of FID: no more than are drawn, real test images, half the training ones."""
+        real = [(self.test_labels == category).sum().item(), (self.labels == category).sum().item() // 2]
+        return min(samples, self.args.fid_samples // tasks, *real)
+
+    @functools.cache
+    def real(self, split, category):
+        """FID's features of a category's real images, in an order of their own; "rest": training images not in "train"."""
+        images, labels = (self.test_images, self.test_labels) if split == "test" else (self.images, self.labels)
+        index = (labels == category).nonzero().squeeze(1)
+        index = index[torch.randperm(len(index), generator=torch.Generator().manual_seed(0))]
+        limit = min(self.args.fid_samples, len(index) if split == "test" else len(index) // 2)
+        return self.features(images[index[limit : 2 * limit] if split == "rest" else index[:limit]])
+
+    @functools.cache
+    def real_distance(self, category, n):
+        """mean_distance, in the judge's features, of n real test images of a category."""
+        return mean_distance(embed(self.judge, self.test_images[self.test_labels == category][:n]))
+
+    def reverse_accuracy(self, images, labels, seen):
+        """Percent right of the real test images of the seen categories, by a classifier trained on the given images alone.
+
+        Also called fitting capacity, GAN-train, or classification accuracy score. The judge's architecture and schedule.
+        """
+        classifier = train_classifier(images, labels, len(self.names), self.args.device, "reverse accuracy")
+        asked = torch.isin(self.test_labels, torch.tensor(seen))
+        return percent_right(classifier, embed(classifier, self.test_images[asked]), self.test_labels[asked])
+
+    def bounds(self, seen, samples):
+        """What real training images would score if passed off as generated: FID's floor, reverse accuracy's ceiling."""
+        n = {c: self.count(c, len(seen), samples) for c in seen}
+        rest = torch.cat([self.real("rest", c)[: n[c]] for c in seen])
+        floor = {s: fid(rest, torch.cat([self.real(s, c)[: n[c]] for c in seen])) for s in ("test", "train")}
+        asked = torch.isin(self.labels, torch.tensor(seen))
+        ceiling = self.reverse_accuracy(self.images[asked], self.labels[asked], seen)
+        return {"floor": floor, "ceiling": ceiling}
+
+
+def load_generator(path, args):
+    """A saved generator, ready to draw, and the snapshot that it lay in."""
+    snapshot = torch.load(path, map_location=args.device, weights_only=True)
+    generator = Generator(**snapshot["config"]).to(args.device, memory_format=torch.channels_last)
+    generator.load_state_dict(snapshot["generator"])
+    return generator.train(args.statistics == "batch"), snapshot
+
+
+def score_snapshot(path, reference, tasks, samples, args):
+    """Accuracy, FID and diversity of one saved generator, by category and over all that it has seen."""
+    generator, snapshot = load_generator(path, args)
+    columns = [None] * len(snapshot["categories"])
+    scores = {name: columns.copy() for name in ("accuracy", "diversity", "fid_test", "fid_train")}
+    drawn, real = [], {"test": [], "train": []}
+    for category in snapshot["seen"]:
+        images = draw(generator, category, samples)
+        n, judged = reference.count(category, tasks, samples), embed(reference.judge, images)
+        scores["accuracy"][category] = percent_right(reference.judge, judged, category)
+        distance = mean_distance(judged[:n]) / reference.real_distance(category, n)
+        scores["diversity"][category] = distance
+        drawn.append(judged[:n] if args.fid_features == "judge" else reference.features(images[:n]))
+        for split in real:
+            real[split].append(reference.real(split, category)[:n])
+            scores[f"fid_{split}"][category] = fid(drawn[-1], real[split][-1])
+    for split in real:
+        scores[f"fid_{split}_all"] = fid(torch.cat(drawn), torch.cat(real[split]))
+    scores["average_accuracy"] = statistics.fmean(v for v in scores["accuracy"] if v is not None)
+    return scores | {"fid_samples": sum(map(len, drawn)), "seen": snapshot["seen"]}
+
+
+def score_reverse(path, reference, args):
+    """Reverse accuracy of one saved generator: as many images as the real training set has, the same of each category."""
+    generator, snapshot = load_generator(path, args)
+    seen = snapshot["seen"]
+    each = torch.isin(reference.labels, torch.tensor(seen)).sum().item() // len(seen)
+    images = torch.cat([pixels(draw(generator, c, -(-each // 64) * 64, seed=1))[:each] for c in seen])
+    return reference.reverse_accuracy(images, torch.tensor(seen).repeat_interleave(each), seen)
+
+
+def score(run, reference, args):
+    """All scores of one run, written to its eval.json. Returns (results, names of broken files)."""
+    arguments = json.loads((run / "args.json").read_text())
+    tasks, broken = arguments["num_tasks"], []
+
+    def attempt(path, compute, *settings):
+        if not path.exists():
+            return None
+        print(f"scoring {path}, {settings[0]}", file=sys.stderr)
+        try:
+            return cached(run / "eval_cache.json", digest(reference.key, path, args.statistics, *settings), compute)
         except Exception as error:
             broken.append(f"{path} ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})")
-            continue
-        matrix[task] = row
+
+    def attempt_snapshot(path, samples):
+        compute = lambda: score_snapshot(path, reference, tasks, samples, args)
+        return attempt(path, compute, f"{samples} images a category", tasks)
+
+    rows = [attempt_snapshot(run / f"task_{task + 1}.pt", args.samples) for task in range(tasks)]
+    column = lambda name: [row and row[name] for row in rows]
+    last, reverse, bounds = rows[-1], None, {"floor": None, "ceiling": None}
+    if last:
+        path = run / f"task_{tasks}.pt"
+        reverse = attempt(path, lambda: score_reverse(path, reference, args), "reverse accuracy")
+        key = digest(reference.key, "bounds", last["seen"], args.samples)
+        bounds = cached(reference.cache, key, lambda: reference.bounds(last["seen"], args.samples))
+    fids = {
+        split: {
+            "all": last and last[f"fid_{split}_all"],
+            "per_category": last and last[f"fid_{split}"],
+            "all_by_task": column(f"fid_{split}_all"),
+            "matrix": column(f"fid_{split}"),
+        }
+        for split in ("test", "train")
+    }
+    intermediate = []
+    for path in sorted(run.glob("snapshots/task_*.pt")) if args.intermediate_samples else []:
+        scores = attempt_snapshot(path, args.intermediate_samples)
+        if scores:
+            _, task, _, step = path.stem.split("_")
+            lists = {name: scores[name] for name in ("accuracy", "fid_test", "fid_train")}
+            intermediate.append({"task": int(task), "step": int(step), **lists})
     log = run / "metrics.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
     results = {
-        "average_accuracy": [row and statistics.fmean(v for v in row if v is not None) for row in matrix],
-        "accuracy": matrix,
-        "forgetting": matrix[-1] and forgetting(matrix),
-        "judge_accuracy": judge_accuracy,
+        "average_accuracy": column("average_accuracy"),
+        "accuracy": column("accuracy"),
+        "forgetting": last and forgetting(column("accuracy")),
+        "backward_transfer": last and backward_transfer(column("accuracy")),
+        "fid": {
+            **fids,
+            "floor": bounds["floor"],
+            "features": args.fid_features,
+            "samples": last and last["fid_samples"],
+        },
+        "reverse_accuracy": reverse,
+        "reverse_accuracy_ceiling": bounds["ceiling"],
+        "diversity": last and last["diversity"],
+        "intermediate": intermediate,
+        "judge_accuracy": reference.accuracy,
         "samples": args.samples,
         "statistics": args.statistics,
         "minutes": json.loads(lines[-1])["elapsed"] / 60 if lines else None,
         "arguments": {name: value for name, value in arguments.items() if name not in ELSEWHERE},
     }
-    (run / "eval.json.tmp").write_text(json.dumps(results, indent=1) + "\n")
-    os.replace(run / "eval.json.tmp", run / "eval.json")
+    write_json(run / "eval.json", results)
     return results, broken
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tables
+
+
+def mean(values):
+    """Mean of the values that exist; None if there is none."""
+    values = [value for value in values or [] if value is not None]
+    return statistics.fmean(values) if values else None
 
 
 def mean_std(values, digits=2):
@@ -165,6 +441,29 @@ def mean_std(values, digits=2):
     if len(values) < 2:
         return f"{values[0]:.{digits}f}" if values else "–"
     return f"{statistics.fmean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def final_scores(result):
+    """The scores of a run after its last task, by the names that tables give them."""
+    fids = {f"FID {split}": result["fid"][split]["all"] for split in ("test", "train")}
+    scores = {"accuracy %": result["average_accuracy"][-1], **fids, "reverse accuracy %": result["reverse_accuracy"]}
+    scores |= {"forgetting": result["forgetting"], "backward transfer": result["backward_transfer"]}
+    return scores | {"diversity": mean(result["diversity"])}
+
+
+def rank(method):
+    """Where a method stands in tables and figures."""
+    return METHODS.index(method) if method in METHODS else len(METHODS)
+
+
+def labels_of(rows):
+    """The name of each set of arguments: its method, and the options in which sets of the same method differ."""
+    labels = []
+    for own in rows:
+        twins = [other for other in rows if other["method"] == own["method"]]
+        differing = [f"{k}={v}" for k, v in own.items() if any(other.get(k) != v for other in twins)]
+        labels.append(" ".join([own["method"], *differing]))
+    return labels
 
 
 def markdown(results):
@@ -177,31 +476,70 @@ def markdown(results):
     for result in results:
         arguments = result["arguments"]
         own = {k: v for k, v in arguments.items() if k not in (*setting, "seed", *ELSEWHERE)}
-        rows = tables.setdefault(tuple(arguments[name] for name in setting), {})
+        scored = (result["fid"]["features"], result["samples"], result["statistics"])
+        rows = tables.setdefault((*(arguments[name] for name in setting), scored), {})
         rows.setdefault(json.dumps(own, sort_keys=True), []).append(result)
     lines = []
-    for values, rows in tables.items():
+    for (*values, (features, samples, normalisation)), rows in tables.items():
         names = dict(zip(setting, values))
         lines += ["", "**" + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in names.items()) + "**", ""]
-        tasks = names["num_tasks"]
-        lines += [
-            "| method | n | accuracy % | paper | forgetting | " + " | ".join(map(str, range(tasks))) + " | minutes |"
-        ]
-        lines += ["|" + " --- |" * (tasks + 6)]
+        lines += [f"Accuracy on {samples} images a category, {normalisation} statistics. " + legend(rows, features), ""]
+        tasks, paper = names["num_tasks"], PAPER.get((names["dataset"], names["num_tasks"]), {}).get("accuracy", {})
+        scores = list(final_scores(results[0]))
+        header = ["method", "n", scores[0], "paper", *scores[1:], *map(str, range(tasks)), "minutes"]
+        lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
         parsed = [json.loads(own) for own in rows]
-        rank = lambda own: METHODS.index(own["method"]) if own["method"] in METHODS else len(METHODS)
-        for own, runs in sorted(zip(parsed, rows.values()), key=lambda pair: rank(pair[0])):
-            twins = [other for other in parsed if other["method"] == own["method"]]
-            differing = [f"{k}={v}" for k, v in own.items() if any(other.get(k) != v for other in twins)]
+        labelled = zip(parsed, labels_of(parsed), rows.values())
+        for own, label, runs in sorted(labelled, key=lambda row: rank(row[0]["method"])):
+            cells = [mean_std(column) for column in zip(*(final_scores(run).values() for run in runs))]
             final = [run["accuracy"][-1] or [None] * tasks for run in runs]
-            cells = [" ".join([own["method"], *differing]), str(len(runs))]
-            cells += [mean_std([run["average_accuracy"][-1] for run in runs])]
-            cells += [str(PAPER.get((names["dataset"], tasks), {}).get(own["method"], "–"))]
-            cells += [mean_std([run["forgetting"] for run in runs])]
+            cells = [
+                label,
+                str(len(runs)),
+                cells[0],
+                str(paper.get(own["method"], "–")),
+                *cells[1:],
+            ]
             cells += [mean_std(column, 1) for column in list(zip(*final))[:tasks]]
             cells += [mean_std([run["minutes"] for run in runs], 1)]
             lines += ["| " + " | ".join(cells) + " |"]
     return "\n".join(lines[1:])
+
+
+def legend(rows, features):
+    """What stands behind a table's scores: kind of features, counts, and what real images would score."""
+    runs = [run for runs in rows.values() for run in runs if run["fid"]["samples"]]
+    if not runs:
+        return f"FID of the {features}'s features."
+    values = lambda pick: "/".join(sorted({str(pick(run)) for run in runs}))
+    floor = lambda split: values(lambda run: f"{run['fid']['floor'][split]:.2f}")
+    return (
+        f"FID of {features} features, {values(lambda run: run['fid']['samples'])} images a side; real training images would get "
+        f"FID {floor('test')} (test) and {floor('train')} (train), and reverse accuracy "
+        f"{values(lambda run: format(run['reverse_accuracy_ceiling'], '.2f'))} %. "
+        f"The judge gets {values(lambda run: format(run['judge_accuracy'], '.2f'))} % of real test images right."
+    )
+
+
+def write_csv(results, file):
+    """One row a run: its arguments, its final scores, FID's features and count, and each category's accuracy and FIDs."""
+    rows = []
+    for result in results:
+        final, fids, tasks = result["accuracy"][-1] or [], result["fid"], result["arguments"]["num_tasks"]
+        row = result["arguments"] | {
+            name.removesuffix(" %").replace(" ", "_").lower(): value for name, value in final_scores(result).items()
+        }
+        row |= {f"fid_{name}": fids[name] for name in ("features", "samples")}
+        row |= {name: result[name] for name in ("judge_accuracy", "samples", "statistics", "minutes")}
+        row |= {f"accuracy_{c}": value for c, value in enumerate(final[:tasks])}
+        for split in ("test", "train"):
+            of_category = enumerate((fids[split]["per_category"] or [])[:tasks])
+            row |= {f"fid_{split}_{c}": value for c, value in of_category}
+        rows.append(row)
+    columns = dict.fromkeys(name for row in rows for name in row)  # a method's own options are empty in others' rows
+    table = csv.DictWriter(file, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
 
 
 def main():
@@ -209,21 +547,21 @@ def main():
     runs = sorted({path.parent for root in args.paths for path in Path(root).rglob("args.json")})
     if not runs:
         sys.exit(f"error: no run (a folder with args.json) in {', '.join(args.paths)}; train one with: python sft.py")
-    judges, results, broken = {}, [], []
+    references, results, broken = {}, [], []
     for run in runs:
         try:
             arguments = json.loads((run / "args.json").read_text())
-            dataset, data_dir = arguments["dataset"], args.data_dir or arguments["data_dir"]
-        except (ValueError, KeyError) as error:
+            source = arguments["dataset"], args.data_dir or arguments["data_dir"]
+            arguments["method"], arguments["num_tasks"]
+        except (ValueError, KeyError, TypeError) as error:
             broken.append(f"{run / 'args.json'} ({type(error).__name__}: {error})")
             continue
-        if (dataset, data_dir) not in judges:
-            judges[dataset, data_dir] = load_judge(dataset, data_dir, args.device)
-        print(f"scoring {run}", file=sys.stderr)
-        result, unreadable = score(run, *judges[dataset, data_dir], args)
+        if source not in references:
+            references[source] = Reference(*source, args)
+        result, unreadable = score(run, references[source], args)
         results.append(result)
         broken += unreadable
-    print(markdown(results))
+    write_csv(results, sys.stdout) if args.csv else print(markdown(results))
     if broken:
         sys.exit("error: skipped, not readable as ours: " + "; ".join(broken))
 

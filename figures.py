@@ -1,80 +1,351 @@
-"""Pictures of what is learned and forgotten, from saved generators. Needs: pip install -r requirements-extras.txt
+"""Pictures of what is learned and forgotten, from saved generators. Needs: python -m pip install -r requirements-extras.txt
 
-python figures.py evolution runs -o docs/evolution.png      # one row a method: a category after every task
+    python figures.py samples runs       # every category after the last task, a block a method (MeRGAN figure 3)
+    python figures.py evolution runs     # the same z after every task, and inside tasks, also as a GIF (figures 5 and 7)
+    python figures.py curves runs        # accuracy and FID of each category over training (figure 6), from eval.json
+    python figures.py tsne runs          # real and generated images in the judge's features (figure 4)
+    python figures.py all runs           # all four; files go to figures/, or --output
+    python figures.py paint runs/mnist__mergan_ra__1 --category 3 -n 64 -o threes.png      # just draw
+
+Of runs that differ in the seed alone, curves shows mean and spread, the others show the one with the lowest seed.
 """
 
 import argparse
 import json
+import statistics
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import torch
+from torchvision.utils import make_grid, save_image
 
-from common import Generator
-from eval import METHODS
+from eval import ELSEWHERE, Reference, draw, embed, labels_of, load_generator, rank
 
+INSTALL = "install it with: python -m pip install -r requirements-extras.txt"
 try:
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 except ImportError:
-    sys.exit("error: figures.py needs matplotlib; install it with: python -m pip install -r requirements-extras.txt")
+    sys.exit(f"error: figures.py needs matplotlib; {INSTALL}")
+
+# Okabe & Ito's palette, which the colour-blind can tell apart
+COLOURS = ["#000000", "#D55E00", "#E69F00", "#CC79A7", "#56B4E9", "#0072B2", "#009E73"]
+BATCH = SimpleNamespace(device="cpu", statistics="batch")
+
+
+class Group:
+    """Runs that differ in the seed alone, lowest seed first."""
+
+    def __init__(self, runs):
+        self.runs = sorted(runs, key=lambda run: run[1]["seed"])
+        self.run, self.arguments = self.runs[0]
+        self.tasks, self.iters = self.arguments["num_tasks"], self.arguments["iters"]
+
+    def snapshots(self):
+        """Path by (task, step) of every saved generator, in the order of training."""
+        every = {t: self.run / f"task_{t}.pt" for t in range(1, self.tasks + 1)}
+        found = {(t, self.iters): path for t, path in every.items() if path.exists()}
+        for path in self.run.glob("snapshots/task_*_step_*.pt"):
+            _, task, _, step = path.stem.split("_")
+            found[int(task), int(step)] = path
+        return dict(sorted(found.items()))
+
+
+def find_groups(paths):
+    """The runs at or below paths, grouped; each group's label is its method and the options in which groups differ."""
+    groups = {}
+    for run in sorted({path.parent for root in paths for path in Path(root).rglob("args.json")}):
+        arguments = json.loads((run / "args.json").read_text())
+        own = {name: value for name, value in arguments.items() if name not in ("seed", *ELSEWHERE)}
+        groups.setdefault(json.dumps(own, sort_keys=True), []).append((run, arguments))
+    if not groups:
+        sys.exit(f"error: no run (a folder with args.json) in {', '.join(paths)}; train one with: python sft.py")
+    labels, found = labels_of([json.loads(own) for own in groups]), []
+    for group, label in zip(map(Group, groups.values()), labels):
+        group.label = label
+        found.append(group)
+    return sorted(found, key=lambda group: rank(group.arguments["method"]))
+
+
+def setting(groups, seeds="lowest"):
+    """Data set, steps and seeds, for a title."""
+    chosen = {run[1]["seed"] for group in groups for run in (group.runs[:1] if seeds == "lowest" else group.runs)}
+    datasets = {(g.arguments["dataset"], f"{g.iters} steps per task") for g in groups}
+    return ", ".join(map(", ".join, sorted(datasets))) + f", seed {', '.join(map(str, sorted(chosen)))}"
+
+
+def paint(path, category, n):
+    """n images [n, C, H, W] of one category by a saved generator, from the same z whatever the generator; None if unseen."""
+    generator, snapshot = load_generator(path, BATCH)
+    return draw(generator, category, 64)[:n] if category in snapshot["seen"] else None
+
+
+def tile(ax, images, columns):
+    """Show images [N, C, H, W] as a grid without gaps; an empty frame where there are none."""
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    if images is not None:
+        ax.imshow(make_grid((images + 1) / 2, columns, padding=0).clamp(0, 1).permute(1, 2, 0))
+
+
+def save(figure, path):
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    print(f"wrote {path}")
+
+
+def samples(groups, args):
+    """Rows: categories. Blocks: methods, after their last task."""
+    groups = [group for group in groups if (group.run / f"task_{group.tasks}.pt").exists()]
+    if not groups:
+        sys.exit("error: no run is finished; samples shows generators after their last task")
+    names = torch.load(groups[0].run / f"task_{groups[0].tasks}.pt", weights_only=True)["categories"][: groups[0].tasks]
+    size = (1.75 * len(groups) + 0.4, 0.42 * len(names) + 0.8)
+    figure, axes = plt.subplots(len(names), len(groups), figsize=size, squeeze=False, layout="compressed")
+    for category, row in enumerate(axes):
+        row[0].set_ylabel(names[category], rotation=0, va="center", labelpad=10)
+        for ax, group in zip(row, groups):
+            tile(ax, paint(group.run / f"task_{group.tasks}.pt", category, 4), 4)
+    for ax, group in zip(axes[0], groups):
+        ax.set_title(group.label, fontsize=9)
+    figure.suptitle(f"after the last task ({setting(groups)})", fontsize=10)
+    save(figure, args.output / "samples.png")
+
+
+def evolution(groups, args):
+    """What is painted for one category from the same z: after every task, and in steps inside tasks."""
+    tasks, found = max(group.tasks for group in groups), {group.label: group.snapshots() for group in groups}
+    title = f"what is painted for category {args.category}\n({setting(groups)})"
+    figure, axes = plt.subplots(
+        len(groups), tasks, figsize=(1.3 * tasks + 0.6, 1.35 * len(groups) + 0.6), squeeze=False, layout="compressed"
+    )
+    for row, group in zip(axes, groups):
+        row[0].set_ylabel(group.label, fontsize=9)
+        for task, ax in enumerate(row, start=1):
+            path = group.run / f"task_{task}.pt"
+            tile(ax, paint(path, args.category, 4) if path.exists() else None, 2)
+    for task, ax in enumerate(axes[0], start=1):
+        ax.set_title(f"after task {task}", fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    save(figure, args.output / "evolution.png")
+
+    moving = [group for group in groups if (1, group.iters) in found[group.label]]  # one task after another: not joint
+    moments = sorted({moment for group in moving for moment in found[group.label]})
+    if not any(step < group.iters for group in moving for _, step in found[group.label]):
+        print("no snapshots inside tasks (--snapshots log stores them): no evolution_steps.png, no evolution.gif")
+        return
+    painted = {
+        (group.label, moment): paint(path, args.category, 9)
+        for group in moving
+        for moment, path in found[group.label].items()
+    }
+    sparse = [(t, s) for t, s in moments if s & (s - 1) or (s.bit_length() - 1) % 2 == 0 or (t, s + 1) not in moments]
+    sparse = [(t, s) for t, s in sparse if t > args.category]
+    size = (0.36 * len(sparse) + 1.2, 0.42 * len(moving) + 1.1)
+    figure, axes = plt.subplots(len(moving), len(sparse), figsize=size, squeeze=False)
+    for row, group in zip(axes, moving):
+        row[0].set_ylabel(group.label, rotation=0, ha="right", va="center", fontsize=8)
+        for ax, moment in zip(row, sparse):
+            images = painted.get((group.label, moment))
+            tile(ax, None if images is None else images[:1], 1)
+    for ax, (task, step) in zip(axes[0], sparse):
+        ax.set_title(f"task {task}\n\n{step}" if step == 1 else step, fontsize=7)
+    figure.suptitle(f"by task and step, {title}", fontsize=9)
+    figure.subplots_adjust(1.1 / size[0], 0.02, 0.99, 1 - 1 / size[1], 0.03, 0.05)
+    save(figure, args.output / "evolution_steps.png")
+    animation(moving, moments, painted, args)
+
+
+def animation(groups, moments, painted, args):
+    """A GIF: nine images of one category by each method, a frame for each saved generator, the current task named."""
+    from PIL import Image
+
+    frames, names = [], torch.load(next(iter(groups[0].snapshots().values())), weights_only=True)["categories"]
+    for task, step in moments:
+        figure, axes = plt.subplots(1, len(groups), figsize=(max(1.15 * len(groups), 3.8), 1.75), dpi=100, squeeze=False)
+        for ax, group in zip(axes[0], groups):
+            tile(ax, painted.get((group.label, (task, step))), 3)
+            ax.set_title(group.label, fontsize=8)
+        figure.text(0.5, 0.93, f"category {names[args.category]}, while task {task} learns category {names[task - 1]}: "
+                    f"step {step}", ha="center", va="center", fontsize=8)  # fmt: skip
+        figure.subplots_adjust(0.01, 0.01, 0.99, 0.74, 0.04, 0)
+        figure.canvas.draw()
+        frames.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB").quantize(32))
+        plt.close(figure)
+    path = args.output / "evolution.gif"
+    durations = [1200 if step == groups[0].iters else 250 for _, step in moments]  # milliseconds
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=True)
+    print(f"wrote {path}")
+
+
+def curves(groups, args):
+    """Accuracy and FID of each category over training; one line a method, a band of one standard deviation over seeds."""
+    lines, iters = {}, groups[0].iters
+    for group in groups:
+        for run, arguments in group.runs:
+            try:
+                result = json.loads((run / "eval.json").read_text())
+                features = f"{result['fid']['features']}, {result['fid']['samples']} images"
+            except (FileNotFoundError, ValueError, KeyError):
+                sys.exit(
+                    f"error: {run} has no readable eval.json; write it with: python eval.py {' '.join(args.paths)}"
+                )
+            moments = [(line["task"] - 1 + line["step"] / group.iters, line) for line in result["intermediate"]]
+            rows = enumerate(zip(result["accuracy"], result["fid"]["test"]["matrix"]), start=1)
+            moments += [(task, dict(accuracy=a, fid_test=f)) for task, (a, f) in rows if a]
+            for x, scores in moments:
+                for metric in ("accuracy", "fid_test"):
+                    for category, value in enumerate(scores[metric]):
+                        if value is not None:
+                            points = lines.setdefault((metric, category, group.label), {})
+                            points.setdefault(x, []).append(value)
+    tasks = max(group.tasks for group in groups)
+    size = (1.9 * tasks + 0.8, 4.6)
+    figure, axes = plt.subplots(2, tasks, figsize=size, sharex=True, sharey="row", squeeze=False, layout="constrained")
+    for (metric, category, label), points in lines.items():
+        ax = axes[int(metric == "fid_test")][category]
+        group = next(group for group in groups if group.label == label)
+        colour = COLOURS[groups.index(group) % len(COLOURS)]
+        x, means = sorted(points), [statistics.fmean(points[x]) for x in sorted(points)]
+        if not (group.run / "task_1.pt").exists():  # all categories at once: a level, not a course
+            ax.axhline(means[-1], color=colour, linestyle="--", linewidth=1, label=label)
+            continue
+        spread = [statistics.stdev(points[x]) if len(points[x]) > 1 else 0.0 for x in x]
+        ax.plot(x, means, color=colour, linewidth=1.2, marker="o", markersize=2, label=label)
+        low, high = ([m + sign * s for m, s in zip(means, spread)] for sign in (-1, 1))
+        ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    for category in range(tasks):
+        axes[0][category].set_title(f"category {category}", fontsize=9)
+        axes[0][category].set_ylim(-2, 102)
+        axes[1][category].set(yscale="log", xlabel="tasks learned", xticks=range(tasks + 1))
+    axes[0][0].set_ylabel("accuracy, %")
+    axes[1][0].set_ylabel(f"FID, test images\n({features})", fontsize=9)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(groups), fontsize=9)
+    figure.suptitle(f"each category over training ({setting(groups, 'all')})", fontsize=10)
+    save(figure, args.output / "curves.png")
+
+
+def tsne(groups, args):
+    """Real and generated images of one category in the judge's features, by method and task; a t-SNE of its own each."""
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError:
+        sys.exit(f"error: figures.py tsne needs scikit-learn; {INSTALL}")
+    arguments = groups[0].arguments
+    scoring = SimpleNamespace(device="cpu", fid_features="judge", fid_samples=10000, inception_weights=None)
+    reference = Reference(arguments["dataset"], args.data_dir or arguments["data_dir"], scoring)
+    real = reference.test_images[reference.test_labels == args.category][: args.points]
+    real = embed(reference.judge, real)
+    last = max(group.tasks for group in groups)
+    tasks = args.tasks or sorted({args.category + 1, (args.category + 1 + last) // 2, last})
+    figure, axes = plt.subplots(
+        len(groups),
+        len(tasks),
+        figsize=(2 * len(tasks) + 0.6, 1.9 * len(groups) + 0.8),
+        squeeze=False,
+        layout="compressed",
+    )
+    for row, group in zip(axes, groups):
+        row[0].set_ylabel(group.label, fontsize=9)
+        for ax, task in zip(row, tasks):
+            ax.set(xticks=[], yticks=[])
+            path = group.run / f"task_{task}.pt"
+            generator, snapshot = load_generator(path, BATCH) if path.exists() else (None, {"seen": []})
+            if args.category not in snapshot["seen"]:
+                continue
+            drawn = embed(reference.judge, draw(generator, args.category, -(-len(real) // 64) * 64))[: len(real)]
+            points = TSNE(init="pca", random_state=0).fit_transform(torch.cat([real, drawn]).numpy())
+            for name, colour, part in [
+                ("real", COLOURS[0], points[: len(real)]),
+                ("generated", COLOURS[1], points[len(real) :]),
+            ]:
+                ax.scatter(*part.T, s=2, color=colour, linewidths=0, alpha=0.6, label=name)
+    for ax, task in zip(axes[0], tasks):
+        ax.set_title(f"after task {task}", fontsize=9)
+    handles = {label: h for ax in axes.flat for h, label in zip(*ax.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, markerscale=4, fontsize=9)
+    figure.suptitle(f"category {args.category}, t-SNE of the judge's features\n({setting(groups)})", fontsize=10)
+    save(figure, args.output / "tsne.png")
 
 
 @torch.no_grad()
-def paint(path, category, n, seed=0):
-    """n images [n, C, 32, 32] of one category by a saved generator, with its standing statistics, always from the same z.
+def paint_run(args):
+    """Draw images of chosen categories by one saved generator with its standing statistics: the same z for each category."""
+    path = Path(args.run)
+    if path.is_dir():
+        saved = sorted(path.glob("task_*.pt"), key=lambda path: int(path.stem.split("_")[1]))
+        path = saved[-1] if saved else path / "task_1.pt"
+    try:
+        generator, snapshot = load_generator(path, SimpleNamespace(device="cpu", statistics="standing"))
+    except FileNotFoundError:
+        sys.exit(f"error: {path} not found; expected a run directory or a snapshot (task_<n>.pt) in one")
+    except Exception as error:
+        sys.exit(f"error: {path} is damaged or not ours ({type(error).__name__})")
+    seen = snapshot["seen"]
+    chosen = seen if args.category == ["all"] else [int(c) if c.isdecimal() else c for c in args.category]
+    for category in chosen:
+        if category not in seen:
+            sys.exit(
+                f"error: --category {category} is not among those that {path} has seen: {', '.join(map(str, seen))}"
+            )
+    if "snapshots" in path.parts:
+        generator.update_standing_statistics(seen)  # inside a task they are still those of the last
+    z = torch.randn(args.n, snapshot["config"]["latent_dim"], generator=torch.Generator().manual_seed(args.seed))
+    if args.interpolate:  # along the great circle, as the norm of z hardly varies
+        angle = torch.arccos(torch.cosine_similarity(z[0], z[-1], dim=0))
+        t = torch.linspace(0, 1, args.n)[:, None]
+        z = (torch.sin((1 - t) * angle) * z[0] + torch.sin(t * angle) * z[-1]) / torch.sin(angle)
+    images = torch.cat([generator(z, torch.tensor([category])) for category in chosen])
+    columns = round(args.n**0.5) if len(chosen) == 1 and not args.interpolate else args.n
+    save_image(images, args.output, nrow=columns, normalize=True, value_range=(-1, 1))
+    print(f"wrote {args.output}")
 
-    None where the generator has not seen the category yet.
-    """
-    snapshot = torch.load(path, map_location="cpu", weights_only=True)
-    if category not in snapshot["seen"]:
-        return None
-    generator = Generator(**snapshot["config"])
-    generator.load_state_dict(snapshot["generator"])
-    z = torch.randn(n, snapshot["config"]["latent_dim"], generator=torch.Generator().manual_seed(seed))
-    return generator.eval()(z, torch.tensor([category]))
+
+FIGURES = {"samples": samples, "evolution": evolution, "curves": curves, "tsne": tsne}
 
 
-def evolution(runs, category, output):
-    """One row a run, one column a task: the same four z of one category, painted by the generator after that task."""
-    arguments = [json.loads((run / "args.json").read_text()) for run in runs]
-    tasks = max(a["num_tasks"] for a in arguments)
-    figure, axes = plt.subplots(len(runs), tasks, figsize=(1.3 * tasks, 1.4 * len(runs)), squeeze=False)
-    for task, ax in enumerate(axes[0], start=1):
-        ax.set_title(f"after task {task}", fontsize=10)
-    for row, run, a in zip(axes, runs, arguments):
-        row[0].set_ylabel(a["method"])
-        for task, ax in enumerate(row, start=1):
-            ax.set(xticks=[], yticks=[])
-            for spine in ax.spines.values():
-                spine.set_visible(False)
-            path = run / f"task_{task}.pt"
-            images = paint(path, category, 4) if path.exists() else None
-            if images is not None:
-                grid = images.unflatten(0, (2, 2)).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)  # [2·H, 2·W, C]
-                ax.imshow((grid.squeeze(-1) + 1) / 2, cmap="gray", vmin=0, vmax=1)
-    settings = {f"{a['dataset']}, {a['iters']} steps per task, seed {a['seed']}" for a in arguments}
-    figure.suptitle(f"what is painted for category {category} ({'; '.join(sorted(settings))})", fontsize=10)
-    figure.tight_layout()
-    figure.savefig(output, dpi=110)
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="figure", required=True, metavar="{samples,evolution,curves,tsne,all,paint}")
+    for name in [*FIGURES, "all"]:
+        command = commands.add_parser(name)
+        command.add_argument(
+            "paths", nargs="+", metavar="RUN_OR_DIR", help="run directories, or folders that hold some"
+        )
+        command.add_argument("-o", "--output", type=Path, default="figures", help="folder of the files [figures]")
+        if name not in ("samples", "curves"):
+            command.add_argument("--category", type=int, default=0, help="the category shown [0]")
+        if name in ("tsne", "all"):
+            command.add_argument("--tasks", type=int, nargs="+", help="after which tasks [first, middle and last]")
+            command.add_argument("--points", type=int, default=500, help="real images, and as many generated [500]")
+            command.add_argument("--data-dir", help="folder of the real data [where the run found it]")
+    command = commands.add_parser("paint")
+    command.add_argument("run", metavar="RUN", help="a run directory, or a snapshot in one")
+    command.add_argument("--category", nargs="+", default=["all"], help="one or several, a row each if several [all]")
+    command.add_argument("-n", type=int, default=64, help="images of each category [64]")
+    command.add_argument("--seed", type=int, default=0, help="of z, the same for every category [0]")
+    command.add_argument("--interpolate", action="store_true", help="n steps from one z to another")
+    command.add_argument("-o", "--output", default="paint.png", help="the file [paint.png]")
+    args = parser.parse_args()
+    if args.figure == "paint" and args.n < 1 + args.interpolate:
+        parser.error(f"-n is {args.n}, expected at least {1 + args.interpolate}")
+    return args
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("figure", choices=["evolution"], help="which picture")
-    parser.add_argument("paths", nargs="+", metavar="RUN_OR_DIR", help="run directories, or folders that hold some")
-    parser.add_argument("--category", type=int, default=0, help="the category painted [0]")
-    parser.add_argument("-o", "--output", default="evolution.png", help="where the PNG goes [evolution.png]")
-    args = parser.parse_args()
-    runs = {path.parent for root in args.paths for path in Path(root).rglob("args.json")}
-    if not runs:
-        sys.exit(f"error: no run (a folder with args.json) in {', '.join(args.paths)}; train one with: python sft.py")
-    method = lambda run: json.loads((run / "args.json").read_text())["method"]
-    rank = lambda run: (METHODS.index(method(run)) if method(run) in METHODS else len(METHODS), str(run))
-    evolution(sorted(runs, key=rank), args.category, args.output)
-    print(f"wrote {args.output}")
+    args = parse_args()
+    if args.figure == "paint":
+        return paint_run(args)
+    args.output.mkdir(parents=True, exist_ok=True)
+    groups = find_groups(args.paths)
+    for name in FIGURES if args.figure == "all" else [args.figure]:
+        FIGURES[name](groups, args)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ def parse_args():
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda where there is one")
     add("--amp", choices=("auto", "off", "bf16"), default="auto", help="auto: bf16 on CPUs that multiply it natively")
     add("--run-dir", default=None, help="where results go; None: runs/<dataset>__<method>__<seed>")
+    add("--snapshots", choices=("log", "tasks"), default="log", help="log: also at steps 1, 2, 4, … of a task")
     add("--log-every", type=int, default=25, help="generator steps between lines of metrics.jsonl")
     add("--checkpoint-every", type=int, default=500, help="generator steps between checkpoints")
     add("--overwrite", action="store_true", help="delete the run in --run-dir and start anew")
@@ -103,7 +104,8 @@ def open_run(args):
     """Lock the run directory, compare its arguments with ours, and return the checkpoint to continue from, or None."""
     run_dir = Path(args.run_dir)
     try:
-        (run_dir / "samples").mkdir(parents=True, exist_ok=True)
+        for folder in ("samples", "snapshots"):
+            (run_dir / folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         sys.exit(f"error: --run-dir {run_dir} cannot be made ({error.strerror}); choose another")
     try:  # a lock that works on any system and that the system frees when the process dies
@@ -113,7 +115,8 @@ def open_run(args):
         sys.exit(f"error: {run_dir} is in use by another process ({error}); wait for it, or choose another --run-dir")
     path, checkpoint = run_dir / "checkpoint.pt", None
     if args.overwrite:
-        for pattern in ("args.json", "metrics.jsonl", "samples/*.png", "task_*.pt", "checkpoint.pt", "eval.json"):
+        names = "args.json metrics.jsonl samples/*.png snapshots/*.pt task_*.pt checkpoint.pt eval*.json"
+        for pattern in names.split():
             for old in run_dir.glob(pattern):
                 old.unlink()
     ours = {"method": METHOD, **vars(args)}
@@ -212,6 +215,12 @@ def main():
         nonlocal saved
         saved = f"task {task + 1}, step {step}"
 
+    def save_snapshot(name):
+        """The generator as eval.py loads it; inside a task, its standing statistics are still those of the last task."""
+        snapshot = {"method": METHOD, "dataset": args.dataset, "categories": names, "seen": seen.tolist()}
+        snapshot |= {"config": generator.config, "generator": generator.state_dict()}
+        write(run_dir / name, lambda file: torch.save(snapshot, file))
+
     start, first_task, first_step = time.perf_counter(), args.num_tasks - 1, 0
     log = open(run_dir / "metrics.jsonl", "ab", buffering=0)
     if checkpoint:
@@ -262,15 +271,15 @@ def main():
                           f"{rate:.1f} it/s, {text}, {left / 60:.1f} min left", flush=True)  # fmt: skip
             if step & (step - 1) == 0 or step == steps:
                 save_samples(generator, seen, run_dir / "samples" / f"task_{task + 1}_step_{step:06d}.png")
+                if args.snapshots == "log" and step < steps:
+                    save_snapshot(f"snapshots/task_{task + 1}_step_{step:06d}.pt")
             if due:
                 save_checkpoint(task, step)
                 if stopped:
                     sys.exit(f"stopped at {saved}; run the same command again, less --overwrite, to continue")
 
         generator.update_standing_statistics(seen)
-        snapshot = {"method": METHOD, "dataset": args.dataset, "categories": names, "seen": seen.tolist()}
-        snapshot |= {"config": generator.config, "generator": generator.state_dict()}
-        write(run_dir / f"task_{task + 1}.pt", lambda file: torch.save(snapshot, file))
+        save_snapshot(f"task_{task + 1}.pt")
         first_step, timed = 0, (time.perf_counter(), 0)
         save_checkpoint(task + 1, 0)
     print(f"done in {(time.perf_counter() - start) / 60:.1f} min; score it with: python eval.py {run_dir}")

@@ -55,8 +55,8 @@ def contents(run_dir):
 
 
 def assert_same_weights(run_dir, other_dir):
-    names = sorted(path.name for path in other_dir.glob("task_*.pt"))
-    assert names and names == sorted(path.name for path in run_dir.glob("task_*.pt"))
+    names = sorted(path.relative_to(other_dir) for path in other_dir.rglob("task_*.pt"))
+    assert names and names == sorted(path.relative_to(run_dir) for path in run_dir.rglob("task_*.pt"))
     for name in names:
         state, other = (torch.load(d / name, weights_only=True)["generator"] for d in (run_dir, other_dir))
         assert state.keys() == other.keys()

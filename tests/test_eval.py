@@ -1,26 +1,46 @@
+import csv
+import io
 import json
 import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from conftest import run_script
+from conftest import ROOT, run_script
 from torch import nn
 
 import eval as scoring
-from common import Generator
+from common import Generator, Judge, write_idx
+
+SETTINGS = dict(device="cpu", statistics="batch", samples=64, intermediate_samples=0, fid_features="judge",
+                fid_samples=10000, inception_weights=None)  # fmt: skip
+
+
+def settings(**changes):
+    return SimpleNamespace(**SETTINGS | changes)
+
 
 # The means and the tables
 
+MATRIX = [[90.0, None, None], [95.0, 80.0, None], [60.0, 85.0, 99.0]]
+
 
 def test_forgetting_is_the_best_before_minus_the_final_over_all_but_the_newest_category():
-    matrix = [[90.0, None, None], [95.0, 80.0, None], [60.0, 85.0, 99.0]]
-    assert scoring.forgetting(matrix) == pytest.approx(((95 - 60) + (80 - 85)) / 2)
+    assert scoring.forgetting(MATRIX) == pytest.approx(((95 - 60) + (80 - 85)) / 2)
 
 
-def test_forgetting_needs_two_rows_and_leaves_out_missing_ones():
-    assert scoring.forgetting([[90.0, None]]) is None
-    assert scoring.forgetting([None, None, [90.0, 80.0, 70.0]]) is None
-    assert scoring.forgetting([[90.0, None, None], None, [60.0, 85.0, 99.0]]) == pytest.approx(30)
+def test_backward_transfer_is_the_final_minus_the_first_over_all_but_the_newest_category():
+    assert scoring.backward_transfer(MATRIX) == pytest.approx(((60 - 90) + (85 - 80)) / 2)
+
+
+@pytest.mark.parametrize("measure, expected", [(scoring.forgetting, 30), (scoring.backward_transfer, -30)])
+def test_both_need_two_rows_and_leave_out_missing_ones(measure, expected):
+    assert measure([[90.0, None]]) is None
+    assert measure([None, None, [90.0, 80.0, 70.0]]) is None
+    assert measure([[90.0, None, None], None, [60.0, 85.0, 99.0]]) == pytest.approx(expected)
 
 
 def test_mean_and_sample_standard_deviation():
@@ -29,12 +49,18 @@ def test_mean_and_sample_standard_deviation():
     assert scoring.mean_std([None]) == "–"
 
 
-def result(method, accuracy, **changes):
+def result(method, accuracy, features="judge", **changes):
     arguments = dict(dataset="mnist", num_tasks=5, iters=400, batch_size=64, learning_rate=5e-4, width=32, seed=1)
     arguments |= dict(method=method, lambda_gp=10.0, run_dir=f"runs/{len(changes)}", data_dir="data", overwrite=False)
     matrix = [[50.0] * (t + 1) + [None] * (4 - t) for t in range(4)] + [[accuracy] * 5]
+    fids = dict(all=accuracy / 10, per_category=[accuracy / 5] * 5, all_by_task=[1.0] * 5, matrix=matrix)
+    fid = dict(test=fids, train=fids, floor=dict(test=0.5, train=0.25), features=features, samples=5000)
     averages = [50.0] * 4 + [accuracy]
-    return dict(arguments=arguments | changes, accuracy=matrix, average_accuracy=averages, forgetting=1.0, minutes=2.0)
+    return dict(
+        arguments=arguments | changes, accuracy=matrix, average_accuracy=averages, forgetting=1.0, backward_transfer=-1.0,
+        fid=fid, reverse_accuracy=accuracy - 1, reverse_accuracy_ceiling=99.5, diversity=[0.5] * 5 + [None],
+        judge_accuracy=99.0, samples=6400, statistics="batch", minutes=2.0,
+    )  # fmt: skip
 
 
 def rows(results):
@@ -43,9 +69,19 @@ def rows(results):
 
 
 def test_table_puts_runs_that_differ_by_seed_alone_in_one_row_with_the_papers_number():
-    (row,) = rows([result("mergan_ra", 80.0), result("mergan_ra", 90.0, seed=2, run_dir="b", overwrite=True)])
-    assert row[:5] == ["mergan_ra", "2", "85.00 ± 7.07", "98.19", "1.00 ± 0.00"]
-    assert row[5:] == ["85.0 ± 7.1"] * 5 + ["2.0 ± 0.0"]
+    results = [result("mergan_ra", 80.0), result("mergan_ra", 90.0, seed=2, run_dir="b", overwrite=True)]
+    (row,) = rows(results)
+    assert row[:5] == ["mergan_ra", "2", "85.00 ± 7.07", "98.19", "8.50 ± 0.71"]
+    assert row[5:10] == ["8.50 ± 0.71", "84.00 ± 7.07", "1.00 ± 0.00", "-1.00 ± 0.00", "0.50 ± 0.00"]
+    assert row[10:] == ["85.0 ± 7.1"] * 5 + ["2.0 ± 0.0"]
+    text = scoring.markdown(results)
+    for part in (
+        "judge features, 5000 images a side",
+        "FID 0.50 (test) and 0.25 (train)",
+        "99.50 %",
+        "99.00 % of real",
+    ):
+        assert part in text
 
 
 def test_table_never_mixes_runs_of_different_arguments_and_names_what_differs():
@@ -67,24 +103,147 @@ def test_other_settings_have_a_table_of_their_own(name, value):
     ]
 
 
+def test_fids_of_different_features_are_never_in_one_column():
+    table = scoring.markdown([result("sft", 20.0), result("sft", 30.0, features="inception", seed=2)])
+    assert table.count("| method |") == 2 and "FID of judge features" in table and "FID of inception features" in table
+
+
 def test_papers_number_is_shown_for_its_own_number_of_tasks_only():
     assert rows([result("sft", 20.0)])[0][3] == "19.87"
     assert rows([result("sft", 20.0, dataset="idx")])[0][3] == "–"
+
+
+def test_csv_has_a_row_a_run_and_leaves_options_of_other_methods_empty():
+    file = io.StringIO()
+    scoring.write_csv([result("sft", 20.0), result("mergan_ra", 90.0, lambda_ra=1e-3)], file)
+    file.seek(0)
+    sft, ra = csv.DictReader(file)
+    assert (sft["method"], sft["accuracy"], sft["lambda_ra"], ra["lambda_ra"]) == ("sft", "20.0", "", "0.001")
+    assert (ra["fid_test"], ra["fid_features"], ra["fid_samples"], ra["reverse_accuracy"]) == (
+        "9.0",
+        "judge",
+        "5000",
+        "89.0",
+    )
+    assert (ra["accuracy_4"], ra["fid_train_0"], ra["diversity"]) == ("90.0", "18.0", "0.5")
+
+
+# FID
+
+
+def with_moments(n, mean, covariance, random):
+    """n features whose sample mean and covariance (N − 1) are exactly those given."""
+    x = torch.randn(n, len(mean), generator=random, dtype=torch.double)
+    x = x - x.mean(0)
+    x = x @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(x.T))).T
+    return x @ torch.linalg.cholesky(covariance).T + mean
+
+
+def test_fid_of_two_gaussians_is_the_closed_form():
+    random = torch.Generator().manual_seed(0)
+    mean_a, mean_b = torch.randn(2, 6, generator=random, dtype=torch.double)
+    var_a, var_b = torch.rand(2, 6, generator=random, dtype=torch.double) + 0.1
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=random, dtype=torch.double)).Q  # commuting covariances
+    a = with_moments(40, mean_a, turn @ var_a.diag() @ turn.T, random)
+    b = with_moments(90, mean_b, turn @ var_b.diag() @ turn.T, random)
+    expected = (mean_a - mean_b).square().sum() + (var_a.sqrt() - var_b.sqrt()).square().sum()
+    assert scoring.fid(a, b) == pytest.approx(expected.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("n, m, d", [(300, 200, 16), (500, 400, 128)])
+def test_fid_equals_torch_fidelitys(n, m, d):
+    from torch_fidelity import metric_fid as reference
+
+    random = torch.Generator().manual_seed(0)
+    mix = torch.randn(d, d, generator=random)
+    a = torch.randn(n, d, generator=random).relu() @ mix  # correlated and not Gaussian, as features are
+    b = torch.randn(m, d, generator=random).relu() @ mix * 1.3 + 0.2
+    moments = [reference.fid_features_to_statistics(x) for x in (a, b)]
+    expected = reference.fid_statistics_to_metric(*moments, False)["frechet_inception_distance"]
+    assert scoring.fid(a, b) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_fid_is_symmetric_zero_for_one_set_and_grows_with_noise():
+    random = torch.Generator().manual_seed(0)
+    a, noise = torch.randn(2, 500, 20, generator=random)
+    assert scoring.fid(a, a) == pytest.approx(0, abs=1e-9)
+    values = [scoring.fid(a, a + scale * noise) for scale in (0.1, 0.3, 1.0, 3.0)]
+    assert 0 < values[0] < values[1] < values[2] < values[3]
+    b = a * 2 + noise
+    assert scoring.fid(a, b) == pytest.approx(scoring.fid(b, a), rel=1e-9)
+
+
+def test_fid_is_sound_where_covariances_are_singular():
+    a, b = torch.randn(
+        2, 10, 30, dtype=torch.double, generator=torch.Generator().manual_seed(0)
+    )  # 10 images, 30 features
+    sigma = [np.cov(x.numpy(), rowvar=False) for x in (a, b)]
+    product = np.sqrt(np.linalg.eigvals(sigma[0] @ sigma[1]).real.clip(0)).sum()  # PAPER's other form of the trace
+    expected = (a.mean(0) - b.mean(0)).square().sum().item() + np.trace(sigma[0] + sigma[1]) - 2 * product
+    assert scoring.fid(a, b) == pytest.approx(expected, rel=1e-5)
+    constant = torch.ones(5, 30)  # no spread at all: only the means and the other's trace remain
+    expected = (a.mean(0) - 1).square().sum().item() + np.trace(sigma[0])
+    assert scoring.fid(a, constant) == pytest.approx(expected, rel=1e-9)
+    with pytest.raises(ValueError, match="at least 2 images a side, got 10 and 1"):
+        scoring.fid(a, b[:1])
+
+
+@pytest.fixture(scope="module")
+def inception_weights(tmp_path_factory):
+    """A file of random weights for torch-fidelity's Inception network."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as Network
+
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *a, **k: {})
+        patch.setattr(Network, "load_state_dict", lambda self, state: None)
+        torch.manual_seed(0)
+        network = Network("inception-v3-compat", ["2048"])
+    torch.save(network.state_dict(), path)
+    return path, network
+
+
+def test_inception_features_are_torch_fidelitys(inception_weights):
+    path, network = inception_weights
+    features = scoring.inception(str(path), "cpu")
+    grey = torch.randint(256, (3, 1, 32, 32), dtype=torch.uint8)
+    torch.testing.assert_close(features(grey), network(grey.repeat(1, 3, 1, 1))[0])
+    assert features(grey).shape == (3, 2048)
+
+
+def test_inception_without_weights_or_package_ends_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "weights.pth").write_bytes(b"not weights")
+    with pytest.raises(SystemExit, match=r"error: Inception's weights could not be read from .*--inception-weights"):
+        scoring.inception(str(tmp_path / "weights.pth"), "cpu")
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
+    with pytest.raises(SystemExit, match=r"needs torch-fidelity; install it with: python -m pip install -r"):
+        scoring.inception(None, "cpu")
+
+
+def test_inception_fid_of_a_run(finished, tiny_data, tmp_path, inception_weights, call_main):
+    shutil.copytree(finished("joint"), tmp_path / "run")
+    options = ["--fid-features", "inception", "--inception-weights", inception_weights[0], "--fid-samples", "6"]
+    assert call_main(scoring, tmp_path, "--samples", "64", "--device", "cpu", *options) is None
+    fid = json.loads((tmp_path / "run" / "eval.json").read_text())["fid"]
+    assert (fid["features"], fid["samples"]) == ("inception", 6) and fid["test"]["all"] > 0
 
 
 # Scores
 
 
 class Brightness(nn.Module):
-    """A stub of a judge: dark images are category 0, bright ones category 1."""
+    """A stub of a judge: its two features are darkness and brightness, its categories 0 for dark, 1 for bright."""
 
     def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
 
-    def forward(self, x):
+    def body(self, x):
         brightness = self.weight * x.mean((1, 2, 3))
         return torch.stack([-brightness, brightness], 1)
+
+    def head(self, features):
+        return features
 
 
 def painter(*bright):
@@ -99,19 +258,42 @@ def painter(*bright):
     return generator
 
 
+@pytest.fixture
+def dark_and_bright(tmp_path):
+    """A Reference to real images of two categories, dark and bright, of several shades; its judge is Brightness."""
+    random = np.random.default_rng(0)
+    (tmp_path / "real").mkdir()
+    for prefix, count in [("train", 400), ("t10k", 80)]:
+        labels = (np.arange(count) % 2).astype(np.uint8)
+        shades = np.where(labels, random.integers(200, 256, count), random.integers(0, 50, count)).astype(np.uint8)
+        write_idx(tmp_path / "real" / f"{prefix}-images-idx3-ubyte", np.tile(shades[:, None, None], (1, 32, 32)))
+        write_idx(tmp_path / "real" / f"{prefix}-labels-idx1-ubyte", labels)
+    reference = scoring.Reference("idx", tmp_path / "real", settings())
+    reference.judge = Brightness()
+    return reference
+
+
 def test_a_perfect_generator_scores_100_and_a_blank_one_the_share_of_one_category():
     def accuracies(generator):
-        drawn = [scoring.classify(Brightness(), scoring.draw(generator, c, 128)) for c in (0, 1)]
-        return [(predicted == c).float().mean().item() for c, predicted in enumerate(drawn)]
+        judge = Brightness()
+        drawn = [scoring.embed(judge, scoring.draw(generator, c, 128)) for c in (0, 1)]
+        return [scoring.percent_right(judge, features, c) for c, features in enumerate(drawn)]
 
-    assert accuracies(painter(False, True)) == [1, 1]
-    assert accuracies(painter(False, False)) == [1, 0]
+    assert accuracies(painter(False, True)) == [100, 100]
+    assert accuracies(painter(False, False)) == [100, 0]
 
 
-def test_classify_normalises_pixels_and_takes_images_of_a_generator_as_they_are():
+def test_embed_normalises_pixels_and_takes_images_of_a_generator_as_they_are():
     pixels = torch.tensor([0, 100, 150, 255], dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 1, 32, 32)
-    assert scoring.classify(Brightness(), pixels).tolist() == [0, 0, 1, 1]
-    assert scoring.classify(Brightness(), pixels / 127.5 - 1).tolist() == [0, 0, 1, 1]
+    for images in (pixels, pixels / 127.5 - 1):
+        assert scoring.embed(Brightness(), images).argmax(1).tolist() == [0, 0, 1, 1]
+    assert torch.equal(scoring.pixels(pixels / 127.5 - 1), pixels)
+
+
+def test_the_judges_features_are_its_penultimate_layer(tiny_data):
+    judge, images = Judge(3, 1).eval(), torch.rand(5, 1, 32, 32)
+    assert scoring.embed(judge, images).shape == (5, 128)
+    torch.testing.assert_close(judge.head(scoring.embed(judge, images)), judge(images))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -130,22 +312,177 @@ def test_draw_normalises_in_groups_of_64_as_in_training():
     torch.testing.assert_close(scoring.draw(generator, 1, 128), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("statistics", ["batch", "standing"])
-def test_score_fills_the_matrix_by_task_and_category(tmp_path, call_main, monkeypatch, statistics):
-    arguments = dict(num_tasks=2, method="sft")
-    (tmp_path / "args.json").write_text(json.dumps(arguments))
-    (tmp_path / "metrics.jsonl").write_text('{"elapsed": 30.0}\n{"elapsed": 90.0}\n')
-    for task, generator in [(1, painter(False, False)), (2, painter(True, True))]:
+def save_run(run, painters, **arguments):
+    run.mkdir()
+    (run / "args.json").write_text(json.dumps(dict(num_tasks=len(painters), method="sft") | arguments))
+    (run / "metrics.jsonl").write_text('{"elapsed": 30.0}\n{"elapsed": 90.0}\n')
+    for task, generator in enumerate(painters, start=1):
         snapshot = dict(config=generator.config, generator=generator.state_dict(), categories=["0", "1"])
-        torch.save(snapshot | dict(seen=list(range(task))), tmp_path / f"task_{task}.pt")
-    monkeypatch.setattr("sys.argv", ["eval.py", str(tmp_path), "--samples", "64", "--statistics", statistics, "--device", "cpu"])  # fmt: skip
-    results, broken = scoring.score(tmp_path, Brightness(), 99.0, scoring.parse_args())
-    assert broken == [] and results == json.loads((tmp_path / "eval.json").read_text())
+        torch.save(snapshot | dict(seen=list(range(task))), run / f"task_{task}.pt")
+
+
+@pytest.mark.parametrize("statistics", ["batch", "standing"])
+def test_score_fills_the_matrices_by_task_and_category(tmp_path, dark_and_bright, statistics):
+    save_run(tmp_path / "run", [painter(False, False), painter(True, True)])
+    results, broken = scoring.score(tmp_path / "run", dark_and_bright, settings(statistics=statistics))
+    assert broken == [] and results == json.loads((tmp_path / "run" / "eval.json").read_text())
     assert results["accuracy"] == [[100.0, None], [0.0, 100.0]]
     assert results["average_accuracy"] == [100.0, 50.0]
-    assert results["forgetting"] == 100.0
+    assert (results["forgetting"], results["backward_transfer"]) == (100.0, -100.0)
     assert results["minutes"] == 1.5
-    assert (results["judge_accuracy"], results["samples"], results["statistics"]) == (99.0, 64, statistics)
+    assert (results["samples"], results["statistics"]) == (64, statistics)
+
+    fid = results["fid"]
+    assert (fid["features"], fid["samples"]) == ("judge", 80)  # 40 real test images of each category
+    for split, images in [("test", dark_and_bright.test_images), ("train", dark_and_bright.images)]:
+        matrix = fid[split]["matrix"]
+        assert matrix[0][1] is None and fid[split]["per_category"] == matrix[1]
+        assert (
+            matrix[1][0] > 5 > 1 > matrix[0][0] and matrix[1][1] < 1
+        )  # bright for dark is far off, bright for bright is not
+        labels = dark_and_bright.test_labels if split == "test" else dark_and_bright.labels
+        assert (
+            len(images[labels == 0]) >= 40
+            and fid[split]["all_by_task"][1] == fid[split]["all"] > 1 > fid["floor"][split]
+        )
+    assert results["diversity"] == [0.0, 0.0]  # every image of a category is the same: collapsed
+
+
+def test_fid_over_all_is_of_the_categories_together(tmp_path, dark_and_bright):
+    save_run(tmp_path / "run", [painter(False, False), painter(True, True)])
+    results, _ = scoring.score(tmp_path / "run", dark_and_bright, settings())
+    drawn = torch.cat([scoring.embed(Brightness(), scoring.draw(painter(True, True), c, 64)[:40]) for c in (0, 1)])
+    real = scoring.embed(Brightness(), dark_and_bright.test_images)
+    assert results["fid"]["test"]["all"] == pytest.approx(scoring.fid(drawn, real), rel=1e-6)
+
+
+def test_counts_are_the_same_on_both_sides_and_never_more_than_there_are(dark_and_bright):
+    assert dark_and_bright.count(0, tasks=2, samples=6400) == 40  # real test images
+    assert dark_and_bright.count(0, tasks=2, samples=20) == 20
+    dark_and_bright.args.fid_samples = 24
+    assert dark_and_bright.count(0, tasks=2, samples=6400) == 12
+    assert {len(dark_and_bright.real(split, 0)) for split in ("train", "test", "rest")} == {24}
+
+
+def test_floor_is_of_training_images_that_are_not_on_the_other_side(tmp_path, dark_and_bright):
+    indexed = torch.arange(400).view(400, 1, 1, 1) * torch.ones(1, 1, 32, 32)
+    dark_and_bright.images = indexed
+    train, rest = (dark_and_bright.real(split, 1) for split in ("train", "rest"))
+    assert not set(train[:, 1].tolist()) & set(rest[:, 1].tolist()) and len(train) == len(rest) == 100
+
+
+def test_diversity_of_real_images_is_one_and_mean_distance_is_over_all_pairs(dark_and_bright):
+    features = torch.tensor([[0.0, 0.0], [3.0, 4.0], [6.0, 8.0]])
+    assert scoring.mean_distance(features) == pytest.approx((5 + 10 + 5) / 3)
+    real = scoring.embed(Brightness(), dark_and_bright.test_images[dark_and_bright.test_labels == 0][:30])
+    assert scoring.mean_distance(real) == pytest.approx(dark_and_bright.real_distance(0, 30))
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory):
+    """A Reference to 1 800 training images of bars on the left, in the middle or on the right: enough to be learned."""
+    folder, random = tmp_path_factory.mktemp("bars"), np.random.default_rng(0)
+    for prefix, count in [("train", 1800), ("t10k", 300)]:
+        labels = random.permutation(np.arange(count) % 3).astype(np.uint8)
+        images = random.integers(0, 60, (count, 32, 32), dtype=np.uint8)
+        for image, label in zip(images, labels):
+            image[4:28, 4 + 8 * label : 10 + 8 * label] += 180
+        write_idx(folder / f"{prefix}-images-idx3-ubyte", images)
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte", labels)
+    return scoring.Reference("idx", folder, settings())
+
+
+def test_reverse_accuracy_is_near_the_ceiling_on_real_images_and_at_chance_on_noise(bars):
+    ceiling = bars.bounds([0, 1, 2], 6400)["ceiling"]
+    assert ceiling > 95
+    half = bars.images[:900], bars.labels[:900]
+    assert bars.reverse_accuracy(*half, [0, 1, 2]) > 95
+    assert bars.reverse_accuracy(half[0], (half[1] + 1) % 3, [0, 1, 2]) < 5  # the labels matter, not the judge
+    torch.manual_seed(0)
+    noise = torch.randint(256, (10, 150, 1, 32, 32), dtype=torch.uint8)
+    values = [bars.reverse_accuracy(some_noise, bars.labels[:150], [0, 1, 2]) for some_noise in noise]
+    assert sum(values) / 10 == pytest.approx(
+        100 / 3, abs=15
+    )  # bars are alike, so a single value is anything from 0 to 100
+
+
+def test_reverse_accuracy_counts_real_images_of_the_seen_categories_alone(bars):
+    seen = bars.labels < 2
+    assert bars.reverse_accuracy(bars.images[seen], bars.labels[seen], [0, 1]) > 95
+    assert bars.reverse_accuracy(bars.images[seen], bars.labels[seen], [0, 1, 2]) < 70  # a third is of one never seen
+
+
+def test_reverse_accuracy_trains_on_as_many_images_as_the_real_set_has(finished, bars, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(bars, "reverse_accuracy", lambda images, labels, seen: drawn.append((images, labels, seen)))
+    scoring.score_reverse(finished("sft") / "task_2.pt", bars, settings())
+    ((images, labels, seen),) = drawn
+    assert seen == [0, 1] and labels.bincount().tolist() == [600, 600]
+    assert images.shape == (1200, 1, 32, 32) and images.dtype == torch.uint8 and images.float().std() > 1
+
+
+# The cache
+
+
+def count_calls(monkeypatch, *names):
+    calls = []
+    for name in names:
+        function = getattr(scoring, name)
+        monkeypatch.setattr(scoring, name, lambda *a, f=function, n=name, **k: calls.append(n) or f(*a, **k))
+    return calls
+
+
+def test_a_second_call_computes_nothing_and_a_changed_file_only_what_is_new(folder, call_main, monkeypatch, capsys):
+    options = [folder, "--samples", "64", "--device", "cpu"]
+    assert call_main(scoring, *options) is None
+    first = capsys.readouterr().out
+    calls = count_calls(monkeypatch, "train_classifier", "score_snapshot", "embed")
+    assert call_main(scoring, *options) is None
+    assert calls == [] and capsys.readouterr().out == first
+
+    shutil.copy(folder / "one" / "task_1.pt", folder / "one" / "task_2.pt")  # other weights, and category 1 unseen
+    assert call_main(scoring, *options) is None
+    assert calls.count("score_snapshot") == 0  # known, as task_1
+    state = torch.load(folder / "one" / "task_3.pt", weights_only=True)
+    state["generator"]["linear.bias"] += 1
+    torch.save(state, folder / "one" / "task_3.pt")
+    assert call_main(scoring, *options) is None
+    assert calls.count("score_snapshot") == calls.count("train_classifier") == 1
+
+
+@pytest.mark.parametrize("option", [["--samples", "128"], ["--statistics", "standing"], ["--fid-samples", "30"]])
+def test_other_settings_are_scored_anew(folder, call_main, monkeypatch, option):
+    call_main(scoring, folder / "one", "--samples", "64", "--device", "cpu")
+    calls = count_calls(monkeypatch, "score_snapshot")
+    call_main(scoring, folder / "one", "--samples", "64", "--device", "cpu", *option)
+    assert len(calls) == 3
+
+
+def test_other_real_images_or_another_judge_are_scored_anew(folder, tiny_data, tmp_path, call_main, monkeypatch):
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    options = [folder / "one", "--samples", "64", "--device", "cpu", "--data-dir", data]
+    call_main(scoring, *options)
+    path = data / "t10k-images-idx3-ubyte"
+    changed = bytearray(path.read_bytes())
+    changed[-400] ^= 255
+    path.write_bytes(changed)
+    calls = count_calls(monkeypatch, "score_snapshot")
+    call_main(scoring, *options)
+    assert len(calls) == 3
+    (judge,) = data.glob("judge-*.pt")
+    state = torch.load(judge, weights_only=True)
+    state["head.bias"] += 1
+    torch.save(state, judge)
+    call_main(scoring, *options)
+    assert len(calls) == 6
+
+
+def test_a_damaged_cache_is_made_anew(folder, call_main, capsys):
+    options = [folder / "one", "--samples", "64", "--device", "cpu"]
+    call_main(scoring, *options)
+    first = capsys.readouterr().out
+    (folder / "one" / "eval_cache.json").write_text('{"half')
+    assert call_main(scoring, *options) is None and capsys.readouterr().out == first
 
 
 # The script
@@ -160,28 +497,45 @@ def folder(finished, tmp_path):
 
 
 def test_eval_scores_every_run_below_a_folder(folder, tiny_data):
-    done = run_script("eval", folder, "--samples", "64", "--device", "cpu")
+    done = run_script("eval", folder, "--samples", "64", "--device", "cpu", "--markdown")
     assert done.returncode == 0, done.stderr
     assert "| sft | 1 |" in done.stdout and "| joint | 1 |" in done.stdout
-    assert all(line[:1] in ("", "|", "*") for line in done.stdout.splitlines())  # the table alone, for a file
+    assert all(line[:1] in ("", "|", "*", "A") for line in done.stdout.splitlines())  # the table alone, for a file
     assert "of 60 real test images right" in done.stderr and list(tiny_data.glob("judge-idx-*.pt"))
 
     results = json.loads((folder / "one" / "eval.json").read_text())
-    assert results.keys() == {"average_accuracy", "accuracy", "forgetting", "judge_accuracy", "samples", "statistics",
-                              "minutes", "arguments"}  # fmt: skip
-    matrix = results["accuracy"]
-    assert [[value is None for value in row] for row in matrix] == [[c > t for c in range(3)] for t in range(3)]
-    assert all(0 <= value <= 100 for row in matrix for value in row if value is not None)
-    for row, average in zip(matrix, results["average_accuracy"]):
+    assert results.keys() == {"average_accuracy", "accuracy", "forgetting", "backward_transfer", "fid", "reverse_accuracy",
+                              "reverse_accuracy_ceiling", "diversity", "intermediate", "judge_accuracy", "samples",
+                              "statistics", "minutes", "arguments"}  # fmt: skip
+    for matrix in (results["accuracy"], results["fid"]["test"]["matrix"], results["fid"]["train"]["matrix"]):
+        assert [[value is None for value in row] for row in matrix] == [[c > t for c in range(3)] for t in range(3)]
+        assert all(0 <= value for row in matrix for value in row if value is not None)
+    for row, average in zip(results["accuracy"], results["average_accuracy"]):
         seen = [value for value in row if value is not None]
-        assert average == pytest.approx(sum(seen) / len(seen))
-    assert results["forgetting"] == pytest.approx(scoring.forgetting(matrix))
+        assert max(seen) <= 100 and average == pytest.approx(sum(seen) / len(seen))
+    assert results["forgetting"] == pytest.approx(scoring.forgetting(results["accuracy"]))
+    assert 0 <= results["reverse_accuracy"] <= 100 and results["fid"]["samples"] == 60 and results["intermediate"] == []
     arguments = json.loads((folder / "one" / "args.json").read_text())
     assert results["arguments"] == {k: v for k, v in arguments.items() if k not in scoring.ELSEWHERE}
 
     of_joint = json.loads((folder / "two" / "eval.json").read_text())
     assert of_joint["accuracy"][:2] == of_joint["average_accuracy"][:2] == [None, None]
-    assert len(of_joint["accuracy"][2]) == 3 and of_joint["forgetting"] is None
+    assert len(of_joint["accuracy"][2]) == 3 and of_joint["forgetting"] is of_joint["backward_transfer"] is None
+
+    done = run_script("eval", folder, "--samples", "64", "--device", "cpu", "--csv")
+    one, two = csv.DictReader(io.StringIO(done.stdout))
+    assert float(one["reverse_accuracy"]) == results["reverse_accuracy"] and two["method"] == "joint"
+
+
+def test_snapshots_inside_tasks_are_scored_when_asked_for(folder, call_main):
+    call_main(scoring, folder / "one", "--samples", "64", "--device", "cpu", "--intermediate-samples", "64")
+    results = json.loads((folder / "one" / "eval.json").read_text())
+    assert [(line["task"], line["step"]) for line in results["intermediate"]] == [
+        (t, s) for t in (1, 2, 3) for s in (1, 2)
+    ]
+    for line in results["intermediate"]:
+        for name in ("accuracy", "fid_test", "fid_train"):
+            assert [value is None for value in line[name]] == [c >= line["task"] for c in range(3)]
 
 
 def test_eval_names_what_it_cannot_read_and_scores_the_rest(folder, call_main, capsys):
@@ -209,14 +563,20 @@ def test_without_runs_eval_ends_in_one_line(tmp_path, call_main):
     assert message.startswith(f"error: no run (a folder with args.json) in {tmp_path}") and "\n" not in message
 
 
-def test_samples_must_be_a_multiple_of_64(tmp_path, call_main, capsys):
-    assert call_main(scoring, tmp_path, "--samples", "100") == 2
-    assert "--samples is 100, expected a multiple of 64" in capsys.readouterr().err
+@pytest.mark.parametrize("option", ["samples", "intermediate-samples"])
+def test_samples_must_be_a_multiple_of_64(tmp_path, call_main, capsys, option):
+    assert call_main(scoring, tmp_path, f"--{option}", "100") == 2
+    assert f"--{option} is 100, expected a multiple of 64" in capsys.readouterr().err
 
 
 def test_the_judge_learns_the_tiny_data_and_is_trained_once(tiny_data, capsys):
-    scoring.load_judge("idx", tiny_data, "cpu")
+    scoring.Reference("idx", tiny_data, settings())
     capsys.readouterr()
-    judge, accuracy = scoring.load_judge("idx", tiny_data, "cpu")
+    reference = scoring.Reference("idx", tiny_data, settings())
     assert "epoch" not in capsys.readouterr().err
-    assert accuracy > 50 and not judge.training
+    assert reference.accuracy > 50 and not reference.judge.training
+
+
+def test_eval_needs_the_five_packages_alone():
+    hide = "import sys; sys.modules.update(dict.fromkeys(['matplotlib', 'sklearn', 'torch_fidelity'])); import eval"
+    subprocess.run([sys.executable, "-c", hide], cwd=ROOT, check=True)

@@ -101,6 +101,28 @@ def test_samples_are_grids_of_ten_images_for_each_category_seen(method, finished
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_snapshots_inside_tasks_are_of_the_moment(method, finished):
+    run_dir = finished(method)
+    last = max(step for _, step in tasks_and_steps(method))
+    expected = {f"task_{t}_step_{s:06d}.pt" for t, s in tasks_and_steps(method) if s in (1, 2, 4, 8) and s < last}
+    assert {path.name for path in (run_dir / "snapshots").iterdir()} == expected
+    states = [torch.load(run_dir / "snapshots" / name, weights_only=True) for name in sorted(expected)]
+    assert all(state["seen"] == list(range(int(name[5]))) for name, state in zip(sorted(expected), states))
+    for snapshot, other in itertools.pairwise(states):
+        Generator(**snapshot["config"]).load_state_dict(snapshot["generator"])
+        assert not torch.equal(snapshot["generator"]["linear.weight"], other["generator"]["linear.weight"])
+
+
+def test_snapshots_tasks_stores_none_inside_tasks(train, tmp_path, finished):
+    assert train("sft", tmp_path, "--snapshots", "tasks").returncode == 0
+    assert not list((tmp_path / "snapshots").iterdir())
+    ours, theirs = (
+        torch.load(folder / "task_3.pt", weights_only=True)["generator"] for folder in (tmp_path, finished("sft"))
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_arguments_are_kept_and_progress_is_told(method, finished):
     run_dir = finished(method)
     arguments = json.loads((run_dir / "args.json").read_text())
@@ -197,7 +219,8 @@ def test_another_seed_gives_other_weights_and_overwrite_starts_anew(copy, train,
     other = finished("sft", seed=2)
     assert not torch.equal(weight(other), weight(copy))
 
-    foreign = {name: f"not ours: {name}" for name in ("notes.txt", "samples/favourite.jpg", "task_1.pt.bak")}
+    names = ("notes.txt", "samples/favourite.jpg", "snapshots/notes.txt", "task_1.pt.bak")
+    foreign = {name: f"not ours: {name}" for name in names}
     for name, text in foreign.items():
         (copy / name).write_text(text)
     (copy / "eval.json").write_text("{}")
@@ -205,7 +228,8 @@ def test_another_seed_gives_other_weights_and_overwrite_starts_anew(copy, train,
     assert done.returncode == 0, done.stderr
     assert all((copy / name).read_text() == text for name, text in foreign.items())
     assert not (copy / "eval.json").exists() and not (copy / "task_3.pt").exists()
-    assert {path.name[:6] for path in copy.glob("samples/*.png")} == {"task_1", "task_2"}
+    for pattern in ("samples/*.png", "snapshots/*.pt"):
+        assert {path.name[:6] for path in copy.glob(pattern)} == {"task_1", "task_2"}
     assert losses(copy) == losses(other)[:8]
     theirs = torch.load(other / "task_2.pt", weights_only=True)["generator"]
     ours = torch.load(copy / "task_2.pt", weights_only=True)["generator"]

@@ -1,26 +1,163 @@
-"""The picture and the speed benchmark."""
+"""The pictures and the speed benchmark."""
 
+import itertools
+import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT
-from PIL import Image
+import torch
+from conftest import ROOT, run_script
+from PIL import Image, ImageSequence
+
+import eval
 
 sys.path.insert(0, str(ROOT / "benchmark"))
 
 
-def test_the_evolution_picture_shows_every_run(finished, tmp_path):
-    for method in ("sft", "mergan_ra"):
-        shutil.copytree(finished(method), tmp_path / "runs" / method)
-    command = [sys.executable, "figures.py", "evolution", str(tmp_path / "runs"), "-o", str(tmp_path / "e.png")]
-    subprocess.run(command, cwd=ROOT, check=True)
-    picture = np.asarray(Image.open(tmp_path / "e.png").convert("L"))
-    half = len(picture) // 2
-    for row in (picture[:half], picture[half:]):  # a row of the figure for each of the two runs, neither blank
-        assert row.shape[1] > 300 and row.std() > 20
+@pytest.fixture(scope="module")
+def runs(finished, tiny_data, tmp_path_factory):
+    """Three scored runs: sft.py with two seeds, and mergan_ra.py, the first with snapshots inside tasks scored."""
+    folder = tmp_path_factory.mktemp("figures") / "runs"
+    for name, run in [("a", finished("sft")), ("b", finished("sft", seed=2)), ("c", finished("mergan_ra"))]:
+        shutil.copytree(run, folder / name)
+    done = run_script("eval", folder, "--samples", "64", "--intermediate-samples", "64", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def figure(*options):
+    done = run_script("figures", *options)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def picture(path):
+    return np.asarray(Image.open(path).convert("L")).astype(float)
+
+
+def assert_drawn(part, least=20):
+    assert part.shape[1] > 250 and part.std() > least
+
+
+def test_all_draws_every_figure(runs, tmp_path):
+    figure("all", runs, "-o", tmp_path / "new", "--points", "20")
+    names = ["curves.png", "evolution.gif", "evolution.png", "evolution_steps.png", "samples.png", "tsne.png"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == names
+    for name in names:
+        assert_drawn(picture(tmp_path / "new" / name), least=10)
+
+
+def test_samples_and_evolution_show_every_method_once(runs, tmp_path):
+    for name in ("samples", "evolution"):
+        figure(name, runs, "-o", tmp_path)
+    rows = picture(tmp_path / "evolution.png")
+    for row in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):  # a row for each of the two methods, neither blank
+        assert_drawn(row)
+    columns = picture(tmp_path / "samples.png").T
+    for column in (columns[: len(columns) // 2], columns[len(columns) // 2 :]):
+        assert column.std() > 20
+
+
+def test_evolution_shows_another_category_only_from_its_task_on(runs, tmp_path):
+    figure("evolution", runs, "-o", tmp_path, "--category", "2")
+    columns = np.split(picture(tmp_path / "evolution.png")[60:, 40:-40].T, [160, 320])  # tasks 1, 2 and 3
+    assert columns[0].std() < 10 < 30 < columns[2].std()
+
+
+def test_the_gif_has_a_frame_for_every_saved_generator_and_they_differ(runs, tmp_path):
+    figure("evolution", runs, "-o", tmp_path)
+    gif = Image.open(tmp_path / "evolution.gif")
+    assert gif.n_frames == 9  # three tasks, steps 1, 2 and 4
+    frames = [np.asarray(frame.convert("L")).astype(float) for frame in ImageSequence.Iterator(gif)]
+    assert all(np.abs(frame - other).mean() > 0.1 for frame, other in itertools.pairwise(frames))
+    assert all(frame.std() > 20 for frame in frames)
+
+
+def test_without_snapshots_inside_tasks_evolution_says_so(runs, tmp_path):
+    shutil.copytree(runs / "a", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "snapshots")
+    assert "--snapshots log stores them" in figure("evolution", tmp_path / "run", "-o", tmp_path / "new").stdout
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["evolution.png"]
+
+
+def test_curves_hold_the_mean_over_seeds_and_every_scored_moment(runs, tmp_path, monkeypatch):
+    import figures
+
+    plotted, save = [], figures.save
+    monkeypatch.setattr(figures, "save", lambda figure, path: plotted.append(figure) or save(figure, path))
+    figures.curves(figures.find_groups([runs]), SimpleNamespace(output=tmp_path, paths=[str(runs)]))
+    results = [json.loads((runs / name / "eval.json").read_text()) for name in "ab"]
+    accuracies, fids = plotted[0].axes[0], plotted[0].axes[3]  # of category 0
+    for ax, last in [
+        (accuracies, [r["accuracy"][2][0] for r in results]),
+        (fids, [r["fid"]["test"]["matrix"][2][0] for r in results]),
+    ]:
+        sft, ra = ax.get_lines()
+        assert (sft.get_label(), ra.get_label()) == ("sft", "mergan_ra")
+        assert sft.get_xdata() == pytest.approx([0.25, 0.5, 1, 1.25, 1.5, 2, 2.25, 2.5, 3])
+        assert sft.get_ydata()[-1] == pytest.approx(sum(last) / 2)
+
+
+def test_curves_without_scores_end_in_one_line(finished, tmp_path):
+    done = run_script("figures", "curves", finished("sft"), "-o", tmp_path)
+    assert done.returncode == 1 and "has no readable eval.json; write it with: python eval.py" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "options, size",
+    [
+        (["--category", "1", "-n", "9"], (3 * 34 + 2, 3 * 34 + 2)),
+        (["--category", "0", "2", "-n", "5", "--seed", "3"], (5 * 34 + 2, 2 * 34 + 2)),
+        (["-n", "7", "--interpolate"], (7 * 34 + 2, 3 * 34 + 2)),
+    ],
+)
+def test_paint_draws_a_grid(finished, tmp_path, options, size):
+    figure("paint", finished("sft"), "-o", tmp_path / "out.png", *options)
+    assert Image.open(tmp_path / "out.png").size == size and picture(tmp_path / "out.png").std() > 5
+
+
+def test_paint_draws_the_same_z_in_every_category_and_ends_interpolation_at_both(finished, tmp_path):
+    generator, _ = eval.load_generator(
+        finished("sft") / "task_3.pt", SimpleNamespace(device="cpu", statistics="standing")
+    )
+    z = torch.randn(4, 8, generator=torch.Generator().manual_seed(5))
+    figure("paint", finished("sft"), "-n", "4", "--seed", "5", "--interpolate", "-o", tmp_path / "out.png")
+    grid = picture(tmp_path / "out.png")
+    for category in range(3):
+        for column in (0, 3):
+            with torch.no_grad():
+                expected = (generator(z[[column]], torch.tensor([category]))[0, 0] + 1) * 127.5
+            shown = grid[2 + 34 * category :, 2 + 34 * column :][:32, :32]
+            assert shown == pytest.approx(expected.numpy(), abs=1.5)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["nowhere"], "error: nowhere not found; expected a run directory or a snapshot"),
+        (["RUN", "--category", "7"], "--category 7 is not among those that"),
+        (["RUN/args.json"], "is damaged or not ours"),
+        (["RUN", "-n", "0"], "-n is 0, expected at least 1"),
+    ],
+)
+def test_paint_with_bad_input_ends_in_one_line(finished, tmp_path, options, message):
+    options = [option.replace("RUN", str(finished("sft"))) for option in options]
+    done = run_script("figures", "paint", *options, "-o", tmp_path / "out.png")
+    assert done.returncode and message in done.stderr.splitlines()[-1] and not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize("package, command", [("matplotlib", "samples"), ("sklearn", "tsne")])
+def test_a_missing_package_is_one_line_with_the_command_that_installs_it(runs, tmp_path, package, command):
+    hide = f"import sys, runpy; sys.modules['{package}'] = None; sys.argv = ['figures.py', '{command}', '{runs}', '-o', '{tmp_path}']; "
+    code = hide + "runpy.run_path('figures.py', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "python -m pip install -r requirements-extras.txt" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_reference_of_the_speed_benchmark_computes_our_losses(monkeypatch):
