@@ -10,19 +10,22 @@ Writes eval.json into each run. Lists have one entry a category, matrices one ro
     forgetting, backward_transfer percentage points, after the last task (definitions: the functions of these names)
     fid                           {"test", "train": against real images of these splits, each {"all", "per_category": after
                                   the last task, "all_by_task", "matrix"}, "floor": {"test", "train"}, what real training
-                                  images would get for "all", "features": kind, "samples": images a side for "all"}
+                                  images would get for "all", "features": kind, "samples", "samples_per_category": images a side}
     reverse_accuracy, reverse_accuracy_ceiling   percent of real test images of the seen categories that a classifier
                                   trained on generated images alone gets right; the same trained on real ones
     diversity                     list, after the last task: mean distance between two images of a category in the judge's
                                   features, as a share of that between two real ones; near 0 where a generator collapsed
-    intermediate                  [{"task", "step", "accuracy", "fid_test", "fid_train"}: lists], with --intermediate-samples
-    judge_accuracy, samples, statistics, minutes (of training), arguments
+    intermediate                  [{"task", "step", "accuracy", "fid_test", "fid_train", "fid_samples"}], lists by category,
+                                  with --intermediate-samples
+    judge_accuracy, data (a digest of the real images and the judge), samples, statistics, minutes (of training), arguments
 """
 
 import argparse
+import contextlib
 import csv
 import functools
 import hashlib
+import inspect
 import json
 import os
 import statistics
@@ -34,17 +37,14 @@ import torch.nn.functional as F
 
 from common import Generator, Judge, load_dataset, normalise
 
-# MeRGAN, tables 1 and 2, by data set and number of tasks: accuracy and reverse accuracy in percent, FID of Inception.
+# MeRGAN, table 1: accuracy in percent, by data set and number of tasks.
 PAPER = {
-    ("mnist", 5): {
-        "accuracy": dict(joint=97.66, sft=19.87, ewc=70.62, dgr=90.39, mergan_jtr=97.93, mergan_ra=98.19),
-    },
-    ("mnist", 10): {
-        "accuracy": dict(joint=96.92, sft=10.06, ewc=77.03, dgr=85.40, mergan_jtr=97.00, mergan_ra=97.01),
-    },
+    ("mnist", 5): dict(joint=97.66, sft=19.87, ewc=70.62, dgr=90.39, mergan_jtr=97.93, mergan_ra=98.19),
+    ("mnist", 10): dict(joint=96.92, sft=10.06, ewc=77.03, dgr=85.40, mergan_jtr=97.00, mergan_ra=97.01),
 }
 METHODS = ["joint", "sft", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]  # the paper's order; others follow
 ELSEWHERE = ("run_dir", "data_dir", "overwrite", "log_every", "checkpoint_every", "snapshots")  # change no result
+SETTING = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")  # a table for each
 JUDGE_EPOCHS = 4
 SOURCES = [Path(__file__), Path(__file__).with_name("common.py")]  # a cached score is of this very code
 
@@ -72,8 +72,8 @@ def parse_args():
     for name, least in [("samples", 64), ("intermediate_samples", 0)]:
         if getattr(args, name) < least or getattr(args, name) % 64:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected a multiple of 64")
-    if args.fid_samples < 2:
-        parser.error(f"--fid-samples is {args.fid_samples}, expected at least 2")
+    if args.inception_weights and not Path(args.inception_weights).is_file():
+        parser.error(f"--inception-weights is {args.inception_weights}, expected torch-fidelity's file")
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device is cuda, but PyTorch sees no CUDA GPU; use --device cpu, or install a CUDA build")
     if args.device == "auto":
@@ -137,6 +137,13 @@ def train_classifier(images, labels, num_categories, device, name, seed=0):
     return judge.eval()
 
 
+JUDGE_RECIPE = [
+    inspect.getsource(Judge),
+    inspect.getsource(train_classifier),
+    JUDGE_EPOCHS,
+]  # another one, another judge
+
+
 @torch.no_grad()
 def embed(judge, images):
     """The judge's features, float32 [N, 128], of images [N, C, 32, 32], uint8 or already normalised."""
@@ -192,26 +199,24 @@ def mean_distance(features):
 def forgetting(matrix):
     """Mean over all but the newest category: best accuracy after earlier tasks minus the final one (Chaudhry et al. 2018).
 
-    matrix: rows after each task, columns categories, None where not yet seen. Percentage points; None with one row.
+    matrix: rows after each task, columns categories, None where not yet seen. Percentage points; None if a row is missing.
     """
-    rows = [row for row in matrix if row is not None]
-    if len(rows) < 2:
+    if len(matrix) < 2 or None in matrix:
         return None
-    past = [c for c, value in enumerate(rows[-2]) if value is not None]
-    return statistics.fmean(max(row[c] for row in rows[:-1] if row[c] is not None) - rows[-1][c] for c in past)
+    past = [c for c, value in enumerate(matrix[-2]) if value is not None]
+    return statistics.fmean(max(row[c] for row in matrix[:-1] if row[c] is not None) - matrix[-1][c] for c in past)
 
 
 def backward_transfer(matrix):
     """Mean over all but the newest category: final accuracy minus that when just learned (Lopez-Paz & Ranzato 2017).
 
-    matrix as in forgetting(). Percentage points, negative where the category got worse; None without two rows.
+    matrix as in forgetting(). Percentage points, negative where the category got worse; None if a row is missing.
     """
-    rows = [row for row in matrix if row is not None]
-    if len(rows) < 2:
+    if len(matrix) < 2 or None in matrix:
         return None
-    past = [c for c, value in enumerate(rows[-2]) if value is not None]
-    learned = {c: next(row[c] for row in rows if row[c] is not None) for c in past}
-    return statistics.fmean(rows[-1][c] - learned[c] for c in past)
+    past = [c for c, value in enumerate(matrix[-2]) if value is not None]
+    learned = {c: next(row[c] for row in matrix if row[c] is not None) for c in past}
+    return statistics.fmean(matrix[-1][c] - learned[c] for c in past)
 
 
 def inception(weights, device):
@@ -241,10 +246,10 @@ class Reference:
 
     def __init__(self, dataset, data_dir, args):
         self.args, self.cache = args, Path(data_dir) / "eval_cache.json"
-        (self.images, self.labels, self.names), (self.test_images, self.test_labels, _) = (
-            load_dataset(dataset, data_dir, split) for split in ("train", "test")
-        )
-        path = Path(data_dir) / f"judge-{dataset}-{digest(self.images, self.labels)[:8]}.pt"
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is the table's
+            self.images, self.labels, self.names = load_dataset(dataset, data_dir, "train")
+            self.test_images, self.test_labels, _ = load_dataset(dataset, data_dir, "test")
+        path = Path(data_dir) / f"judge-{dataset}-{digest(self.images, self.labels, JUDGE_RECIPE)[:8]}.pt"
         self.judge = (
             Judge(len(self.names), self.images.shape[1]).to(args.device, memory_format=torch.channels_last).eval()
         )
@@ -256,9 +261,10 @@ class Reference:
             os.replace(f"{path}.tmp", path)
         except Exception as error:
             sys.exit(f"error: {path} is damaged or not ours ({type(error).__name__}); delete it to train a new judge")
+        self.data = digest(self.images, self.labels, self.test_images, self.test_labels, path)
+        self.key = digest(*SOURCES, self.data, args.device)
         weights = Path(args.inception_weights) if args.fid_features == "inception" and args.inception_weights else ""
-        data = (self.images, self.labels, self.test_images, self.test_labels)
-        self.key = digest(*SOURCES, *data, path, weights, args.fid_features, args.fid_samples)
+        self.fid_key = digest(self.key, weights, args.fid_features, args.fid_samples)
         self.accuracy = cached(self.cache, digest(self.key, "judge"), self.judge_accuracy)
         print(
             f"judge: {self.accuracy:.2f} % of {len(self.test_labels)} real test images right ({path})", file=sys.stderr
@@ -307,14 +313,16 @@ class Reference:
         asked = torch.isin(self.test_labels, torch.tensor(seen))
         return percent_right(classifier, embed(classifier, self.test_images[asked]), self.test_labels[asked])
 
-    def bounds(self, seen, samples):
-        """What real training images would score if passed off as generated: FID's floor, reverse accuracy's ceiling."""
+    def floor(self, seen, samples):
+        """FID of real training images passed off as generated, none of them in "train", against each split."""
         n = {c: self.count(c, len(seen), samples) for c in seen}
         rest = torch.cat([self.real("rest", c)[: n[c]] for c in seen])
-        floor = {s: fid(rest, torch.cat([self.real(s, c)[: n[c]] for c in seen])) for s in ("test", "train")}
+        return {s: fid(rest, torch.cat([self.real(s, c)[: n[c]] for c in seen])) for s in ("test", "train")}
+
+    def ceiling(self, seen):
+        """Reverse accuracy of the real training images."""
         asked = torch.isin(self.labels, torch.tensor(seen))
-        ceiling = self.reverse_accuracy(self.images[asked], self.labels[asked], seen)
-        return {"floor": floor, "ceiling": ceiling}
+        return self.reverse_accuracy(self.images[asked], self.labels[asked], seen)
 
 
 def load_generator(path, args):
@@ -322,6 +330,8 @@ def load_generator(path, args):
     snapshot = torch.load(path, map_location=args.device, weights_only=True)
     generator = Generator(**snapshot["config"]).to(args.device, memory_format=torch.channels_last)
     generator.load_state_dict(snapshot["generator"])
+    if args.statistics == "standing" and "_step_" in path.name:  # inside a task: still those of the last one
+        generator.update_standing_statistics(snapshot["seen"])
     return generator.train(args.statistics == "batch"), snapshot
 
 
@@ -344,7 +354,7 @@ def score_snapshot(path, reference, tasks, samples, args):
     for split in real:
         scores[f"fid_{split}_all"] = fid(torch.cat(drawn), torch.cat(real[split]))
     scores["average_accuracy"] = statistics.fmean(v for v in scores["accuracy"] if v is not None)
-    return scores | {"fid_samples": sum(map(len, drawn)), "seen": snapshot["seen"]}
+    return scores | {"fid_samples": list(map(len, drawn)), "seen": snapshot["seen"]}
 
 
 def score_reverse(path, reference, args):
@@ -360,28 +370,41 @@ def score(run, reference, args):
     """All scores of one run, written to its eval.json. Returns (results, names of broken files)."""
     arguments = json.loads((run / "args.json").read_text())
     tasks, broken = arguments["num_tasks"], []
+    if args.fid_samples < 2 * tasks:
+        sys.exit(
+            f"error: --fid-samples is {args.fid_samples}, expected at least 2 for each of the {tasks} tasks of {run}"
+        )
 
-    def attempt(path, compute, *settings):
-        if not path.exists():
-            return None
-        print(f"scoring {path}, {settings[0]}", file=sys.stderr)
+    def attempt(path, what, compute, *key):
+        def told():
+            print(f"scoring {path}: {what}", file=sys.stderr)
+            return compute()
+
         try:
-            return cached(run / "eval_cache.json", digest(reference.key, path, args.statistics, *settings), compute)
+            return cached(run / "eval_cache.json", digest(*key, path, args.statistics, what), told)
         except Exception as error:
             broken.append(f"{path} ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})")
 
     def attempt_snapshot(path, samples):
         compute = lambda: score_snapshot(path, reference, tasks, samples, args)
-        return attempt(path, compute, f"{samples} images a category", tasks)
+        return attempt(path, f"{samples} images a category", compute, reference.fid_key, tasks)
 
-    rows = [attempt_snapshot(run / f"task_{task + 1}.pt", args.samples) for task in range(tasks)]
+    log = run / "metrics.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")] if log.exists() else []
+    paths = [run / f"task_{task + 1}.pt" for task in range(tasks)]
+    there = [task for task, path in enumerate(paths) if path.exists()]
+    if len(there) > 1:  # joint.py saves one generator alone
+        broken += [f"{path} (missing)" for path in paths[: there[-1]] if not path.exists()]
+    rows = [attempt_snapshot(path, args.samples) if path.exists() else None for path in paths]
     column = lambda name: [row and row[name] for row in rows]
-    last, reverse, bounds = rows[-1], None, {"floor": None, "ceiling": None}
+    last, reverse, floor, ceiling = rows[-1], None, None, None
     if last:
-        path = run / f"task_{tasks}.pt"
-        reverse = attempt(path, lambda: score_reverse(path, reference, args), "reverse accuracy")
-        key = digest(reference.key, "bounds", last["seen"], args.samples)
-        bounds = cached(reference.cache, key, lambda: reference.bounds(last["seen"], args.samples))
+        compute = lambda: score_reverse(paths[-1], reference, args)
+        reverse = attempt(paths[-1], "reverse accuracy", compute, reference.key)
+        key = digest(reference.fid_key, "floor", last["seen"], args.samples)
+        floor = cached(reference.cache, key, lambda: reference.floor(last["seen"], args.samples))
+        key = digest(reference.key, "ceiling", last["seen"])
+        ceiling = cached(reference.cache, key, lambda: reference.ceiling(last["seen"]))
     fids = {
         split: {
             "all": last and last[f"fid_{split}_all"],
@@ -391,15 +414,16 @@ def score(run, reference, args):
         }
         for split in ("test", "train")
     }
-    intermediate = []
-    for path in sorted(run.glob("snapshots/task_*.pt")) if args.intermediate_samples else []:
+    intermediate, inside = [], {}
+    if args.intermediate_samples:
+        inside = {tuple(map(int, path.stem.split("_")[1::2])): path for path in run.glob("snapshots/task_*_step_*.pt")}
+        steps = {line["task"]: line["step"] for line in lines}  # the last of each task
+        inside |= {(task + 1, steps.get(task + 1, arguments["iters"])): paths[task] for task in there}
+    for (task, step), path in sorted(inside.items()):
         scores = attempt_snapshot(path, args.intermediate_samples)
         if scores:
-            _, task, _, step = path.stem.split("_")
-            lists = {name: scores[name] for name in ("accuracy", "fid_test", "fid_train")}
-            intermediate.append({"task": int(task), "step": int(step), **lists})
-    log = run / "metrics.jsonl"
-    lines = log.read_text().splitlines() if log.exists() else []
+            lists = {name: scores[name] for name in ("accuracy", "fid_test", "fid_train", "fid_samples")}
+            intermediate.append({"task": task, "step": step, **lists})
     results = {
         "average_accuracy": column("average_accuracy"),
         "accuracy": column("accuracy"),
@@ -407,18 +431,20 @@ def score(run, reference, args):
         "backward_transfer": last and backward_transfer(column("accuracy")),
         "fid": {
             **fids,
-            "floor": bounds["floor"],
+            "floor": floor,
             "features": args.fid_features,
-            "samples": last and last["fid_samples"],
+            "samples": last and sum(last["fid_samples"]),
+            "samples_per_category": last and last["fid_samples"],
         },
         "reverse_accuracy": reverse,
-        "reverse_accuracy_ceiling": bounds["ceiling"],
+        "reverse_accuracy_ceiling": ceiling,
         "diversity": last and last["diversity"],
         "intermediate": intermediate,
         "judge_accuracy": reference.accuracy,
+        "data": reference.data[:8],
         "samples": args.samples,
         "statistics": args.statistics,
-        "minutes": json.loads(lines[-1])["elapsed"] / 60 if lines else None,
+        "minutes": lines[-1]["elapsed"] / 60 if lines else None,
         "arguments": {name: value for name, value in arguments.items() if name not in ELSEWHERE},
     }
     write_json(run / "eval.json", results)
@@ -471,31 +497,32 @@ def markdown(results):
 
     The setting is what every method has in common; a method's rows that differ in other options name them.
     """
-    setting = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")
     tables = {}
     for result in results:
         arguments = result["arguments"]
-        own = {k: v for k, v in arguments.items() if k not in (*setting, "seed", *ELSEWHERE)}
-        scored = (result["fid"]["features"], result["samples"], result["statistics"])
-        rows = tables.setdefault((*(arguments[name] for name in setting), scored), {})
+        own = {k: v for k, v in arguments.items() if k not in (*SETTING, "seed", *ELSEWHERE)}
+        scored = (result["fid"]["features"], result["samples"], result["statistics"], result["data"])
+        rows = tables.setdefault((*(arguments[name] for name in SETTING), scored), {})
         rows.setdefault(json.dumps(own, sort_keys=True), []).append(result)
     lines = []
-    for (*values, (features, samples, normalisation)), rows in tables.items():
-        names = dict(zip(setting, values))
+    for (*values, (features, samples, normalisation, _)), rows in tables.items():
+        names = dict(zip(SETTING, values))
         lines += ["", "**" + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in names.items()) + "**", ""]
-        lines += [f"Accuracy on {samples} images a category, {normalisation} statistics. " + legend(rows, features), ""]
-        tasks, paper = names["num_tasks"], PAPER.get((names["dataset"], names["num_tasks"]), {}).get("accuracy", {})
+        lines += [f"Accuracy on {samples} images a category, {normalisation} statistics; columns 0, 1, … are the categories. "
+                  + legend(rows, features), ""]  # fmt: skip
+        tasks, paper = names["num_tasks"], PAPER.get((names["dataset"], names["num_tasks"]), {})
         scores = list(final_scores(results[0]))
         header = ["method", "n", scores[0], "paper", *scores[1:], *map(str, range(tasks)), "minutes"]
         lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
         parsed = [json.loads(own) for own in rows]
         labelled = zip(parsed, labels_of(parsed), rows.values())
         for own, label, runs in sorted(labelled, key=lambda row: rank(row[0]["method"])):
+            runs = [run for run in runs if run["accuracy"][-1]] or runs[:1]  # those that are finished
             cells = [mean_std(column) for column in zip(*(final_scores(run).values() for run in runs))]
             final = [run["accuracy"][-1] or [None] * tasks for run in runs]
             cells = [
                 label,
-                str(len(runs)),
+                str(sum(run["accuracy"][-1] is not None for run in runs)),
                 cells[0],
                 str(paper.get(own["method"], "–")),
                 *cells[1:],
@@ -530,7 +557,9 @@ def write_csv(results, file):
             name.removesuffix(" %").replace(" ", "_").lower(): value for name, value in final_scores(result).items()
         }
         row |= {f"fid_{name}": fids[name] for name in ("features", "samples")}
-        row |= {name: result[name] for name in ("judge_accuracy", "samples", "statistics", "minutes")}
+        row |= {f"fid_floor_{split}": (fids["floor"] or {}).get(split) for split in ("test", "train")}
+        names = ("reverse_accuracy_ceiling", "judge_accuracy", "data", "samples", "statistics", "minutes")
+        row |= {name: result[name] for name in names}
         row |= {f"accuracy_{c}": value for c, value in enumerate(final[:tasks])}
         for split in ("test", "train"):
             of_category = enumerate((fids[split]["per_category"] or [])[:tasks])
@@ -552,18 +581,24 @@ def main():
         try:
             arguments = json.loads((run / "args.json").read_text())
             source = arguments["dataset"], args.data_dir or arguments["data_dir"]
-            arguments["method"], arguments["num_tasks"]
+            if not {"method", "seed", *SETTING} <= arguments.keys() or not 1 <= arguments["num_tasks"] < 10**4:
+                raise ValueError("not the arguments of a method script")
         except (ValueError, KeyError, TypeError) as error:
             broken.append(f"{run / 'args.json'} ({type(error).__name__}: {error})")
             continue
-        if source not in references:
-            references[source] = Reference(*source, args)
+        try:
+            if source not in references:
+                references[source] = Reference(*source, args)
+        except SystemExit as error:  # data that cannot be had
+            broken.append(f"{run} ({error})")
+            continue
         result, unreadable = score(run, references[source], args)
         results.append(result)
         broken += unreadable
-    write_csv(results, sys.stdout) if args.csv else print(markdown(results))
+    if results:
+        write_csv(results, sys.stdout) if args.csv else print(markdown(results))
     if broken:
-        sys.exit("error: skipped, not readable as ours: " + "; ".join(broken))
+        sys.exit("error: not scored: " + "; ".join(broken))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ except ImportError:
 
 # Okabe & Ito's palette, which the colour-blind can tell apart
 COLOURS = ["#000000", "#D55E00", "#E69F00", "#CC79A7", "#56B4E9", "#0072B2", "#009E73"]
-BATCH = SimpleNamespace(device="cpu", statistics="batch")
+BATCH, STANDING = (SimpleNamespace(device="cpu", statistics=kind) for kind in ("batch", "standing"))
+skipped = []  # files that could not be read
 
 
 class Group:
@@ -44,6 +45,15 @@ class Group:
         self.runs = sorted(runs, key=lambda run: run[1]["seed"])
         self.run, self.arguments = self.runs[0]
         self.tasks, self.iters = self.arguments["num_tasks"], self.arguments["iters"]
+
+    def names(self):
+        """Names of the categories, from any readable snapshot."""
+        for path in sorted(self.run.glob("task_*.pt")):
+            try:
+                return torch.load(path, weights_only=True)["categories"]
+            except Exception:
+                continue
+        return list(map(str, range(self.tasks)))
 
     def snapshots(self):
         """Path by (task, step) of every saved generator, in the order of training."""
@@ -57,13 +67,23 @@ class Group:
 
 def find_groups(paths):
     """The runs at or below paths, grouped; each group's label is its method and the options in which groups differ."""
-    groups = {}
+    groups, data = {}, set()
     for run in sorted({path.parent for root in paths for path in Path(root).rglob("args.json")}):
-        arguments = json.loads((run / "args.json").read_text())
-        own = {name: value for name, value in arguments.items() if name not in ("seed", *ELSEWHERE)}
+        try:
+            arguments = json.loads((run / "args.json").read_text())
+            own = {name: value for name, value in arguments.items() if name not in ("seed", *ELSEWHERE)}
+            own["method"], own["num_tasks"], own["iters"], arguments["seed"]
+            data.add((own["dataset"], "" if own["dataset"] == "mnist" else arguments["data_dir"]))
+        except (ValueError, KeyError, AttributeError) as error:
+            skipped.append(f"{run / 'args.json'} ({type(error).__name__}: {error})")
+            continue
         groups.setdefault(json.dumps(own, sort_keys=True), []).append((run, arguments))
     if not groups:
         sys.exit(f"error: no run (a folder with args.json) in {', '.join(paths)}; train one with: python sft.py")
+    if len(data) > 1:
+        sys.exit(
+            f"error: runs of several data sets ({', '.join(map(' '.join, sorted(data)))}); draw them one at a time"
+        )
     labels, found = labels_of([json.loads(own) for own in groups]), []
     for group, label in zip(map(Group, groups.values()), labels):
         group.label = label
@@ -79,9 +99,15 @@ def setting(groups, seeds="lowest"):
 
 
 def paint(path, category, n):
-    """n images [n, C, H, W] of one category by a saved generator, from the same z whatever the generator; None if unseen."""
-    generator, snapshot = load_generator(path, BATCH)
-    return draw(generator, category, 64)[:n] if category in snapshot["seen"] else None
+    """n images [n, C, H, W] of one category by a saved generator, always from the same z; None if unseen or not there."""
+    if not path.exists():
+        return None
+    try:
+        generator, snapshot = load_generator(path, BATCH)
+    except Exception as error:
+        skipped.append(f"{path} ({type(error).__name__})")
+        return None
+    return draw(generator, category, -(-n // 64) * 64)[:n] if category in snapshot["seen"] else None
 
 
 def tile(ax, images, columns):
@@ -104,7 +130,7 @@ def samples(groups, args):
     groups = [group for group in groups if (group.run / f"task_{group.tasks}.pt").exists()]
     if not groups:
         sys.exit("error: no run is finished; samples shows generators after their last task")
-    names = torch.load(groups[0].run / f"task_{groups[0].tasks}.pt", weights_only=True)["categories"][: groups[0].tasks]
+    names = max((group.names()[: group.tasks] for group in groups), key=len)
     size = (1.75 * len(groups) + 0.4, 0.42 * len(names) + 0.8)
     figure, axes = plt.subplots(len(names), len(groups), figsize=size, squeeze=False, layout="compressed")
     for category, row in enumerate(axes):
@@ -119,7 +145,7 @@ def samples(groups, args):
 
 def evolution(groups, args):
     """What is painted for one category from the same z: after every task, and in steps inside tasks."""
-    tasks, found = max(group.tasks for group in groups), {group.label: group.snapshots() for group in groups}
+    tasks = max(group.tasks for group in groups)
     title = f"what is painted for category {args.category}\n({setting(groups)})"
     figure, axes = plt.subplots(
         len(groups), tasks, figsize=(1.3 * tasks + 0.6, 1.35 * len(groups) + 0.6), squeeze=False, layout="compressed"
@@ -128,24 +154,27 @@ def evolution(groups, args):
         row[0].set_ylabel(group.label, fontsize=9)
         for task, ax in enumerate(row, start=1):
             path = group.run / f"task_{task}.pt"
-            tile(ax, paint(path, args.category, 4) if path.exists() else None, 2)
+            tile(ax, paint(path, args.category, 4), 2)
     for task, ax in enumerate(axes[0], start=1):
         ax.set_title(f"after task {task}", fontsize=9)
     figure.suptitle(title, fontsize=10)
     save(figure, args.output / "evolution.png")
 
-    moving = [group for group in groups if (1, group.iters) in found[group.label]]  # one task after another: not joint
-    moments = sorted({moment for group in moving for moment in found[group.label]})
-    if not any(step < group.iters for group in moving for _, step in found[group.label]):
+    moving = [group for group in groups if (group.run / "task_1.pt").exists()]  # one task after another: not joint
+    found = {group.label: group.snapshots() for group in moving}
+    moments = sorted({moment for snapshots in found.values() for moment in snapshots})
+    ends = {(task, group.iters) for group in moving for task in range(1, group.tasks + 1)}
+    if not set(moments) - ends:
         print("no snapshots inside tasks (--snapshots log stores them): no evolution_steps.png, no evolution.gif")
         return
-    painted = {
-        (group.label, moment): paint(path, args.category, 9)
-        for group in moving
-        for moment, path in found[group.label].items()
-    }
-    sparse = [(t, s) for t, s in moments if s & (s - 1) or (s.bit_length() - 1) % 2 == 0 or (t, s + 1) not in moments]
-    sparse = [(t, s) for t, s in sparse if t > args.category]
+    painted = {}
+    for label, snapshots in found.items():
+        for moment, before in zip(
+            moments, [None, *moments]
+        ):  # a method without a snapshot of the moment: the one before
+            path = snapshots.get(moment)
+            painted[label, moment] = paint(path, args.category, 9) if path else painted.get((label, before))
+    sparse = [(t, s) for t, s in moments if t > args.category and ((t, s) in ends or s.bit_length() % 2)]  # 1, 4, 16, …
     size = (0.36 * len(sparse) + 1.2, 0.42 * len(moving) + 1.1)
     figure, axes = plt.subplots(len(moving), len(sparse), figsize=size, squeeze=False)
     for row, group in zip(axes, moving):
@@ -158,52 +187,63 @@ def evolution(groups, args):
     figure.suptitle(f"by task and step, {title}", fontsize=9)
     figure.subplots_adjust(1.1 / size[0], 0.02, 0.99, 1 - 1 / size[1], 0.03, 0.05)
     save(figure, args.output / "evolution_steps.png")
-    animation(moving, moments, painted, args)
+    animation(moving, moments, ends, painted, args)
 
 
-def animation(groups, moments, painted, args):
+def animation(groups, moments, ends, painted, args):
     """A GIF: nine images of one category by each method, a frame for each saved generator, the current task named."""
     from PIL import Image
 
-    frames, names = [], torch.load(next(iter(groups[0].snapshots().values())), weights_only=True)["categories"]
+    frames, names = [], max((group.names() for group in groups), key=len)
     for task, step in moments:
-        figure, axes = plt.subplots(1, len(groups), figsize=(max(1.15 * len(groups), 3.8), 1.75), dpi=100, squeeze=False)
+        figure, axes = plt.subplots(
+            1, len(groups), figsize=(max(1.15 * len(groups), 3.8), 1.95), dpi=100, squeeze=False
+        )
         for ax, group in zip(axes[0], groups):
             tile(ax, painted.get((group.label, (task, step))), 3)
             ax.set_title(group.label, fontsize=8)
         figure.text(0.5, 0.93, f"category {names[args.category]}, while task {task} learns category {names[task - 1]}: "
                     f"step {step}", ha="center", va="center", fontsize=8)  # fmt: skip
-        figure.subplots_adjust(0.01, 0.01, 0.99, 0.74, 0.04, 0)
+        figure.text(0.5, 0.05, setting(groups), ha="center", va="center", fontsize=7)
+        figure.subplots_adjust(0.01, 0.1, 0.99, 0.76, 0.04, 0)
         figure.canvas.draw()
         frames.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB").quantize(32))
         plt.close(figure)
     path = args.output / "evolution.gif"
-    durations = [1200 if step == groups[0].iters else 250 for _, step in moments]  # milliseconds
+    durations = [1200 if moment in ends else 250 for moment in moments]  # milliseconds
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=True)
     print(f"wrote {path}")
 
 
 def curves(groups, args):
     """Accuracy and FID of each category over training; one line a method, a band of one standard deviation over seeds."""
-    lines, iters = {}, groups[0].iters
+    lines, scored, counts = {}, set(), set()
     for group in groups:
         for run, arguments in group.runs:
             try:
                 result = json.loads((run / "eval.json").read_text())
-                features = f"{result['fid']['features']}, {result['fid']['samples']} images"
+                scored.add((result["fid"]["features"], result["samples"], result["statistics"], result["data"]))
             except (FileNotFoundError, ValueError, KeyError):
                 sys.exit(
                     f"error: {run} has no readable eval.json; write it with: python eval.py {' '.join(args.paths)}"
                 )
-            moments = [(line["task"] - 1 + line["step"] / group.iters, line) for line in result["intermediate"]]
-            rows = enumerate(zip(result["accuracy"], result["fid"]["test"]["matrix"]), start=1)
-            moments += [(task, dict(accuracy=a, fid_test=f)) for task, (a, f) in rows if a]
+            if result["intermediate"] and (run / "task_1.pt").exists():  # all of one count: FID depends on it
+                moments = [(line["task"] - 1 + line["step"] / group.iters, line) for line in result["intermediate"]]
+                counts |= {n for _, line in moments for n in line["fid_samples"]}
+            else:
+                rows = enumerate(zip(result["accuracy"], result["fid"]["test"]["matrix"]), start=1)
+                moments = [(task, dict(accuracy=a, fid_test=f)) for task, (a, f) in rows if a]
+                counts |= set(result["fid"]["samples_per_category"] or [])
             for x, scores in moments:
                 for metric in ("accuracy", "fid_test"):
                     for category, value in enumerate(scores[metric]):
                         if value is not None:
                             points = lines.setdefault((metric, category, group.label), {})
                             points.setdefault(x, []).append(value)
+    if len(scored) > 1:
+        sys.exit("error: runs scored differently (features, samples, statistics, real data or judge); "
+                 f"score them together: python eval.py {' '.join(args.paths)}")  # fmt: skip
+    counted = f"{min(counts)} to {max(counts)} images of the category" if counts else "no images"
     tasks = max(group.tasks for group in groups)
     size = (1.9 * tasks + 0.8, 4.6)
     figure, axes = plt.subplots(2, tasks, figsize=size, sharex=True, sharey="row", squeeze=False, layout="constrained")
@@ -224,7 +264,7 @@ def curves(groups, args):
         axes[0][category].set_ylim(-2, 102)
         axes[1][category].set(yscale="log", xlabel="tasks learned", xticks=range(tasks + 1))
     axes[0][0].set_ylabel("accuracy, %")
-    axes[1][0].set_ylabel(f"FID, test images\n({features})", fontsize=9)
+    axes[1][0].set_ylabel(f"FID to test images,\n{next(iter(scored))[0]} features,\n{counted}", fontsize=8)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(groups), fontsize=9)
     figure.suptitle(f"each category over training ({setting(groups, 'all')})", fontsize=10)
@@ -255,12 +295,13 @@ def tsne(groups, args):
         row[0].set_ylabel(group.label, fontsize=9)
         for ax, task in zip(row, tasks):
             ax.set(xticks=[], yticks=[])
-            path = group.run / f"task_{task}.pt"
-            generator, snapshot = load_generator(path, BATCH) if path.exists() else (None, {"seen": []})
-            if args.category not in snapshot["seen"]:
+            images = paint(group.run / f"task_{task}.pt", args.category, len(real))
+            if images is None:
                 continue
-            drawn = embed(reference.judge, draw(generator, args.category, -(-len(real) // 64) * 64))[: len(real)]
-            points = TSNE(init="pca", random_state=0).fit_transform(torch.cat([real, drawn]).numpy())
+            drawn = embed(reference.judge, images)
+            points = TSNE(init="pca", random_state=0, perplexity=min(30, len(real) / 2)).fit_transform(
+                torch.cat([real, drawn]).numpy()
+            )
             for name, colour, part in [
                 ("real", COLOURS[0], points[: len(real)]),
                 ("generated", COLOURS[1], points[len(real) :]),
@@ -282,7 +323,7 @@ def paint_run(args):
         saved = sorted(path.glob("task_*.pt"), key=lambda path: int(path.stem.split("_")[1]))
         path = saved[-1] if saved else path / "task_1.pt"
     try:
-        generator, snapshot = load_generator(path, SimpleNamespace(device="cpu", statistics="standing"))
+        generator, snapshot = load_generator(path, STANDING)
     except FileNotFoundError:
         sys.exit(f"error: {path} not found; expected a run directory or a snapshot (task_<n>.pt) in one")
     except Exception as error:
@@ -294,8 +335,6 @@ def paint_run(args):
             sys.exit(
                 f"error: --category {category} is not among those that {path} has seen: {', '.join(map(str, seen))}"
             )
-    if "snapshots" in path.parts:
-        generator.update_standing_statistics(seen)  # inside a task they are still those of the last
     z = torch.randn(args.n, snapshot["config"]["latent_dim"], generator=torch.Generator().manual_seed(args.seed))
     if args.interpolate:  # along the great circle, as the norm of z hardly varies
         angle = torch.arccos(torch.cosine_similarity(z[0], z[-1], dim=0))
@@ -335,6 +374,10 @@ def parse_args():
     args = parser.parse_args()
     if args.figure == "paint" and args.n < 1 + args.interpolate:
         parser.error(f"-n is {args.n}, expected at least {1 + args.interpolate}")
+    if args.figure != "paint" and (args.output.suffix or args.output.is_file()):
+        parser.error(f"--output is {args.output}, expected a folder")
+    if "points" in args and args.points < 2:
+        parser.error(f"--points is {args.points}, expected at least 2")
     return args
 
 
@@ -343,9 +386,19 @@ def main():
     if args.figure == "paint":
         return paint_run(args)
     args.output.mkdir(parents=True, exist_ok=True)
-    groups = find_groups(args.paths)
+    groups, failures = find_groups(args.paths), []
+    tasks = max(group.tasks for group in groups)
+    if not 0 <= getattr(args, "category", 0) < tasks:
+        sys.exit(f"error: --category is {args.category}, expected 0 to {tasks - 1}, one that the runs learn")
     for name in FIGURES if args.figure == "all" else [args.figure]:
-        FIGURES[name](groups, args)
+        try:
+            FIGURES[name](groups, args)
+        except SystemExit as error:
+            failures.append(str(error))
+    if skipped:
+        failures.append("error: skipped, not readable as ours: " + "; ".join(dict.fromkeys(skipped)))
+    if failures:
+        sys.exit("\n".join(failures))
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def open_run(args):
             theirs = dict(json.loads((run_dir / "args.json").read_text()))
         except (ValueError, TypeError):
             sys.exit(f"error: {run_dir / 'args.json'} is damaged or not ours; restore it, or --overwrite")
-        names = sorted((ours.keys() | theirs.keys()) - {"run_dir", "data_dir", "overwrite"})
+        names = sorted((ours.keys() | theirs.keys()) - {"run_dir", "data_dir", "overwrite", "snapshots"})
         differing = [f"{n}: {theirs.get(n)} there, {ours.get(n)} here" for n in names if ours.get(n) != theirs.get(n)]
         if differing:
             sys.exit(f"error: {run_dir} holds a run with other arguments ({'; '.join(differing)}); "

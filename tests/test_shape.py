@@ -92,7 +92,9 @@ def test_every_option_of_sft_stands_everywhere_with_its_default_and_help(method,
 
 @pytest.mark.parametrize("script", ["common", "eval"])
 def test_common_and_eval_need_only_torch_numpy_and_scipy(script):
-    roots = {name.split(".")[0] for name in imports(script)} - {"torch_fidelity"}  # where it is used, with a line if absent
+    roots = {name.split(".")[0] for name in imports(script)} - {
+        "torch_fidelity"
+    }  # where it is used, with a line if absent
     assert roots - sys.stdlib_module_names <= {"common", "torch", "torchvision", "numpy", "scipy"}
 
 

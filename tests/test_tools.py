@@ -102,6 +102,51 @@ def test_curves_hold_the_mean_over_seeds_and_every_scored_moment(runs, tmp_path,
         assert sft.get_ydata()[-1] == pytest.approx(sum(last) / 2)
 
 
+def test_curves_refuse_runs_scored_differently(runs, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    path = tmp_path / "runs" / "b" / "eval.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"samples": 128}))
+    done = run_script("figures", "curves", tmp_path / "runs", "-o", tmp_path / "new")
+    assert done.returncode == 1 and "runs scored differently" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_joints_level_in_curves_is_its_final_score(finished, tmp_path, monkeypatch):
+    import figures
+
+    for method in ("joint", "sft"):
+        shutil.copytree(finished(method), tmp_path / "runs" / method)
+    run_script("eval", tmp_path / "runs", "--samples", "64", "--intermediate-samples", "64", "--device", "cpu")
+    plotted = []
+    monkeypatch.setattr(figures, "save", lambda figure, path: plotted.append(figure))
+    figures.curves(figures.find_groups([tmp_path]), SimpleNamespace(output=tmp_path, paths=[""]))
+    joint, _ = plotted[0].axes[0].get_lines()
+    expected = json.loads((tmp_path / "runs" / "joint" / "eval.json").read_text())["accuracy"][2][0]
+    assert joint.get_label() == "joint" and list(joint.get_ydata()) == [expected, expected]
+
+
+def test_broken_files_are_named_and_the_rest_is_drawn(runs, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    (tmp_path / "runs" / "a" / "task_2.pt").write_bytes(b"broken")
+    (tmp_path / "runs" / "b" / "args.json").write_text("{")
+    done = run_script("figures", "evolution", tmp_path / "runs", "-o", tmp_path / "new")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert str(tmp_path / "runs" / "a" / "task_2.pt") in done.stderr and str(tmp_path / "runs" / "b") in done.stderr
+    assert (tmp_path / "new" / "evolution.gif").exists()
+
+
+@pytest.mark.parametrize(
+    "command, options, message",
+    [
+        ("evolution", ["--category", "3"], "--category is 3, expected 0 to 2"),
+        ("tsne", ["--points", "1"], "--points is 1, expected at least 2"),
+        ("samples", ["-o", "out.png"], "--output is out.png, expected a folder"),
+    ],
+)
+def test_figures_with_bad_options_end_in_one_line(runs, tmp_path, command, options, message):
+    done = run_script("figures", command, runs, "-o", tmp_path / "new", *options)
+    assert done.returncode and message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
 def test_curves_without_scores_end_in_one_line(finished, tmp_path):
     done = run_script("figures", "curves", finished("sft"), "-o", tmp_path)
     assert done.returncode == 1 and "has no readable eval.json; write it with: python eval.py" in done.stderr
@@ -167,3 +212,17 @@ def test_the_reference_of_the_speed_benchmark_computes_our_losses(monkeypatch):
     monkeypatch.setattr(speed, "penalty", lambda *arguments: 0)
     with pytest.raises(AssertionError):
         speed.check_reference()
+
+
+def test_the_share_of_the_diagonal_is_unbiased_over_pairs_and_right_for_a_known_matrix():
+    from fisher import diagonal_share
+
+    random = torch.Generator().manual_seed(0)
+    g = torch.randn(5, 3, generator=random)
+    pairs = list(itertools.permutations(g, 2))
+    expected = sum((a * b).square().sum() for a, b in pairs) / sum((a @ b).square() for a, b in pairs)
+    assert diagonal_share(g) == pytest.approx(expected.item(), rel=1e-5)
+    covariance = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
+    samples = torch.randn(3000, 2, generator=random) @ torch.linalg.cholesky(covariance).T
+    assert diagonal_share(samples) == pytest.approx(13 / 15, abs=0.05)
+    assert diagonal_share(samples @ torch.linalg.eigh(covariance)[1]) == pytest.approx(1, abs=0.02)
