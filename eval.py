@@ -57,15 +57,13 @@ def parse_args():
     add("--samples", type=int, default=6400, help="images per category and snapshot, a multiple of 64; paper: 6400")
     add("--intermediate-samples", type=int, default=0, help="the same for snapshots inside tasks; 0: not scored")
     add("--statistics", choices=("batch", "standing"), default="batch", help="normalisation when drawing; paper: batch")
-    add(
-        "--fid-features", choices=("judge", "inception"), default="judge", help="of the judge (128) or Inception (2048)"
-    )
+    add("--fid-features", choices=("judge", "inception"), default="judge", help="the judge's 128 or Inception's 2048")
     add("--fid-samples", type=int, default=10000, help="images a side over all categories, where the data has as many")
     add("--inception-weights", default=None, help="file of Inception's weights; None: torch-fidelity downloads it")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda where there is one")
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
-        "--markdown", action="store_true", help="print tables over runs, mean ± standard deviation (default)"
+        "--markdown", action="store_true", help="print tables, mean ± standard deviation over seeds [this]"
     )
     form.add_argument("--csv", action="store_true", help="print one row a run")
     args = parser.parse_args()
@@ -250,9 +248,8 @@ class Reference:
             self.images, self.labels, self.names = load_dataset(dataset, data_dir, "train")
             self.test_images, self.test_labels, _ = load_dataset(dataset, data_dir, "test")
         path = Path(data_dir) / f"judge-{dataset}-{digest(self.images, self.labels, JUDGE_RECIPE)[:8]}.pt"
-        self.judge = (
-            Judge(len(self.names), self.images.shape[1]).to(args.device, memory_format=torch.channels_last).eval()
-        )
+        layout = dict(device=args.device, memory_format=torch.channels_last)
+        self.judge = Judge(len(self.names), self.images.shape[1]).to(**layout).eval()
         try:
             self.judge.load_state_dict(torch.load(path, map_location=args.device, weights_only=True))
         except FileNotFoundError:
@@ -266,9 +263,8 @@ class Reference:
         weights = Path(args.inception_weights) if args.fid_features == "inception" and args.inception_weights else ""
         self.fid_key = digest(self.key, weights, args.fid_features, args.fid_samples)
         self.accuracy = cached(self.cache, digest(self.key, "judge"), self.judge_accuracy)
-        print(
-            f"judge: {self.accuracy:.2f} % of {len(self.test_labels)} real test images right ({path})", file=sys.stderr
-        )
+        told = f"judge: {self.accuracy:.2f} % of {len(self.test_labels)} real test images right ({path})"
+        print(told, file=sys.stderr)
         if self.accuracy < 90:
             print("judge: warning: below 90 %, so the scores below mean little", file=sys.stderr)
 
@@ -345,8 +341,7 @@ def score_snapshot(path, reference, tasks, samples, args):
         images = draw(generator, category, samples)
         n, judged = reference.count(category, tasks, samples), embed(reference.judge, images)
         scores["accuracy"][category] = percent_right(reference.judge, judged, category)
-        distance = mean_distance(judged[:n]) / reference.real_distance(category, n)
-        scores["diversity"][category] = distance
+        scores["diversity"][category] = mean_distance(judged[:n]) / reference.real_distance(category, n)
         drawn.append(judged[:n] if args.fid_features == "judge" else reference.features(images[:n]))
         for split in real:
             real[split].append(reference.real(split, category)[:n])
@@ -371,9 +366,7 @@ def score(run, reference, args):
     arguments = json.loads((run / "args.json").read_text())
     tasks, broken = arguments["num_tasks"], []
     if args.fid_samples < 2 * tasks:
-        sys.exit(
-            f"error: --fid-samples is {args.fid_samples}, expected at least 2 for each of the {tasks} tasks of {run}"
-        )
+        sys.exit(f"error: --fid-samples is {args.fid_samples}, expected at least 2 for each of the {tasks} tasks")
 
     def attempt(path, what, compute, *key):
         def told():
@@ -520,13 +513,8 @@ def markdown(results):
             runs = [run for run in runs if run["accuracy"][-1]] or runs[:1]  # those that are finished
             cells = [mean_std(column) for column in zip(*(final_scores(run).values() for run in runs))]
             final = [run["accuracy"][-1] or [None] * tasks for run in runs]
-            cells = [
-                label,
-                str(sum(run["accuracy"][-1] is not None for run in runs)),
-                cells[0],
-                str(paper.get(own["method"], "–")),
-                *cells[1:],
-            ]
+            n = sum(run["accuracy"][-1] is not None for run in runs)
+            cells = [label, str(n), cells[0], str(paper.get(own["method"], "–")), *cells[1:]]
             cells += [mean_std(column, 1) for column in list(zip(*final))[:tasks]]
             cells += [mean_std([run["minutes"] for run in runs], 1)]
             lines += ["| " + " | ".join(cells) + " |"]
@@ -537,7 +525,7 @@ def legend(rows, features):
     """What stands behind a table's scores: kind of features, counts, and what real images would score."""
     runs = [run for runs in rows.values() for run in runs if run["fid"]["samples"]]
     if not runs:
-        return f"FID of the {features}'s features."
+        return f"FID of {features} features."
     values = lambda pick: "/".join(sorted({str(pick(run)) for run in runs}))
     floor = lambda split: values(lambda run: f"{run['fid']['floor'][split]:.2f}")
     return (

@@ -49,7 +49,12 @@ def parse_args():
     add("--lambda-ewc", type=float, default=20.0, help="weight of the penalty (README: choices)")
     add("--fisher", choices=("critic", "pixels"), default="pixels", help="log-likelihood behind the Fisher information")
     add("--fisher-samples", type=int, default=1024, help="z per category that estimate the Fisher information")
-    add("--ewc-mode", choices=("online", "per-task"), default="online", help="around the latest weights or each task's")
+    add(
+        "--ewc-mode",
+        choices=("online", "mean", "per-task"),
+        default="online",
+        help="of several tasks (README: choices)",
+    )
     add("--latent-dim", type=int, default=128, help="dimension of z; paper: 128")
     add("--width", type=int, default=32, help="channels of the layers next to the image; authors' code: 32")
     add("--seed", type=int, default=1, help="of weights, noise and batches")
@@ -136,8 +141,10 @@ def fisher_information(generator, critic, y, z, v, kind, chunk=16):
 def consolidate(fisher, anchor, new, weights, mode):
     """Add a task's Fisher information (new) to the sum over past tasks and move the anchor θ*, both in place.
 
-    online: the anchor is the latest weights (γ = 1). per-task: one penalty for each past task, Σ_k F_k (θ − θ_k)², which
-    is, up to a constant, a single one: ΣF_k (θ − θ̄)² around the mean θ̄ = ΣF_k θ_k / ΣF_k.
+    online: the anchor is the latest weights (γ = 1). mean: the same, and main() divides λ by the number of past tasks, so
+    that F is the mean over past categories, as in replay alignment, and later tasks learn under no more restraint than the
+    second. per-task: one penalty for each past task, Σ_k F_k (θ − θ_k)², which is, up to a constant, a single one:
+    ΣF_k (θ − θ̄)² around the mean θ̄ = ΣF_k θ_k / ΣF_k.
     """
     for total, star, extra, weight in zip(fisher, anchor, new, weights):
         share = extra / (total + extra) if mode == "per-task" else torch.ones_like(extra)
@@ -352,7 +359,7 @@ def main():
         with autocast:
             loss_generator = generator_loss(critic, generator(noise(y, n), y), y, args.lambda_cls)
             penalty_ewc = ewc_penalty(generator_weights, networks["fisher"], networks["anchor"])
-            loss_generator += args.lambda_ewc * penalty_ewc
+            loss_generator += lambda_ewc * penalty_ewc
         generator_optimizer.zero_grad()
         loss_generator.backward(inputs=generator_weights)
         generator_optimizer.step()
@@ -404,6 +411,7 @@ def main():
         y = torch.tensor([task], device=device)  # the task's categories
         seen = torch.arange(task + 1, device=device)
         n = args.batch_size // len(y)
+        lambda_ewc = args.lambda_ewc / (max(task, 1) if args.ewc_mode == "mean" else 1)
         critic_optimizer = torch.optim.Adam(critic_weights, args.learning_rate, betas=(0.0, 0.9), fused=True)
         generator_optimizer = torch.optim.Adam(generator_weights, args.learning_rate, betas=(0.0, 0.9), fused=True)
         if first_step:

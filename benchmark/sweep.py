@@ -17,12 +17,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-GRID = {"pixels": [10.0, 30.0, 100.0], "critic": [1e3, 1e4, 1e5]}
+sys.path.insert(0, str(ROOT))
+import eval as scoring
+
+GRID = {
+    ("ewc", "pixels"): [5, 20, 80],
+    ("ewc", "critic"): [3e3, 1e4, 3e4],
+    ("rewc", "pixels"): [20, 80],
+    ("rewc", "critic"): [3e3, 1e4],
+}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--iters", type=int, default=200, help="generator steps per task [200]")
+    parser.add_argument("--iters", type=int, default=400, help="generator steps per task [400]")
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="of Adam [5e-4]")
     parser.add_argument("--num-tasks", type=int, default=5, help="digits learned [5]")
     parser.add_argument("--seed", type=int, default=1, help="of every run [1]")
@@ -32,7 +40,7 @@ def main():
     )
     args = parser.parse_args()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    runs = [(m, f, value) for f in GRID for value in GRID[f] for m in ("ewc", "rewc")]
+    runs = [(method, fisher, value) for (method, fisher), values in GRID.items() for value in values]
     folder = ROOT / "sweep"
     (ROOT / "results").mkdir(exist_ok=True)
 
@@ -48,26 +56,26 @@ def main():
 
     with ThreadPoolExecutor(args.jobs) as pool:
         run_dirs = list(pool.map(train, runs))
-    command = [sys.executable, "eval.py", str(folder), "--samples", "1280", "--data-dir", str(args.data_dir)]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
-    rows = []
+    settings = argparse.Namespace(device="cpu", statistics="batch", fid_features="judge", fid_samples=10000)
+    reference, rows = scoring.Reference("mnist", args.data_dir, settings), []
     for (method, fisher, value), run_dir in zip(runs, run_dirs):
-        matrix = json.loads((run_dir / "eval.json").read_text())["accuracy"]
         row = {"method": method, "fisher": fisher, "lambda": value}
         for tasks in (2, args.num_tasks):
-            *old, new = matrix[tasks - 1][:tasks]
+            generator, _ = scoring.load_generator(run_dir / f"task_{tasks}.pt", settings)
+            features = [scoring.embed(reference.judge, scoring.draw(generator, c, 1280)) for c in range(tasks)]
+            *old, new = (scoring.percent_right(reference.judge, f, c) for c, f in enumerate(features))
             row[f"after_{tasks}"] = dict(mean=statistics.fmean([*old, new]), old=statistics.fmean(old), new=new)
         rows.append(row)
     rows.sort(key=lambda row: (row["method"], row["fisher"], row["lambda"]))
-    settings = {k: v for k, v in vars(args).items() if k not in ("jobs", "data_dir")}
+    options = {k: v for k, v in vars(args).items() if k not in ("jobs", "data_dir")}
     path = ROOT / "results" / "sweep_ewc.json"
-    path.write_text(json.dumps({"arguments": settings, "rows": rows}, indent=1) + "\n")
+    path.write_text(json.dumps({"arguments": options, "rows": rows}, indent=1) + "\n")
     last = f"after_{args.num_tasks}"
     best = {(m, f): max((r for r in rows if (r["method"], r["fisher"]) == (m, f)), key=lambda r: r[last]["mean"])
-            for m in ("ewc", "rewc") for f in GRID}  # fmt: skip
+            for m, f in GRID}  # fmt: skip
     lines = [
-        ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items()) + "; accuracy in percent",
+        ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in options.items()) + "; accuracy in percent",
         "",
     ]
     columns = [f"{n} after {t}" for t in (2, args.num_tasks) for n in ("mean", "old", "new")]

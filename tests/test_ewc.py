@@ -118,7 +118,7 @@ def test_penalty_is_the_equation_and_its_minimum_freezes_what_has_fisher_informa
     assert (at - anchor).abs()[1:].max() < 1e-8 < (at - anchor).abs()[0]  # F = 0 alone is free to move
 
 
-@pytest.mark.parametrize("mode", ["online", "per-task"])
+@pytest.mark.parametrize("mode", ["online", "mean", "per-task"])
 def test_consolidation_over_tasks(mode):
     torch.manual_seed(0)
     thetas, fishers = torch.randn(3, 8).double(), torch.rand(3, 8).double()
@@ -129,7 +129,7 @@ def test_consolidation_over_tasks(mode):
     torch.testing.assert_close(total, fishers.sum(0))
     w = torch.randn(8).double().requires_grad_()
     (ours,) = torch.autograd.grad(ewc.ewc_penalty([w], [total], [star]), w)
-    if mode == "online":
+    if mode != "per-task":
         torch.testing.assert_close(star, thetas[-1])
     else:
         separate = sum(ewc.ewc_penalty([w], [f], [theta]) for theta, f in zip(thetas, fishers))
@@ -237,3 +237,12 @@ def test_without_the_penalty_a_step_of_rewc_is_one_of_fine_tuning_up_to_rounding
         cancels = ("linear.bias", "deconvs.0.bias", "deconvs.1.bias")  # by batch norm: their gradients are rounding
         if name not in cancels and "standing_mean" not in name:
             torch.testing.assert_close(weight, states["sft"][name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["ewc", "rewc"])
+def test_mean_mode_is_online_until_two_tasks_are_past(method, train, finished, tmp_path):
+    assert train(method, tmp_path, "--ewc-mode", "mean").returncode == 0
+    load = lambda run_dir, task: torch.load(run_dir / f"task_{task}.pt", weights_only=True)["generator"]
+    for task, equal in [(1, True), (2, True), (3, False)]:
+        ours, theirs = load(tmp_path, task), load(finished(method), task)
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs) == equal
