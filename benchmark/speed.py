@@ -2,6 +2,7 @@
 
     python benchmark/speed.py                  # a table, and results/speed_<device>.json
     python benchmark/speed.py --iters 40       # quicker
+    python benchmark/speed.py --profile sft    # where the time of one script goes: its ten most expensive operations
 
 The reference below is written as public ports of WGAN-GP write it: float32, separate critic passes on real and on fake
 images, batches from a DataLoader on the host, and .item() in every step. It computes the losses of sft.py (checked
@@ -115,6 +116,17 @@ def measure(script, tasks, args, scratch):
     }, memory
 
 
+def profile(script, args):
+    """Print the ten operations of --iters steps of a script that take the most time by themselves, start-up included."""
+    with tempfile.TemporaryDirectory() as scratch:
+        options = ["--data-dir", args.data_dir, "--run-dir", scratch, "--num-tasks", 1, "--iters", args.iters]
+        sys.argv = [f"{script}.py", *map(str, options), "--device", args.device]
+        with torch.profiler.profile() as profiler:
+            importlib.import_module(script).main()
+    by = f"self_{args.device}_time_total"
+    print(profiler.key_averages().table(sort_by=by, row_limit=10, max_name_column_width=40))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scripts", default="sft,ewc,rewc,mergan_jtr,mergan_ra", help="which method scripts")
@@ -129,10 +141,13 @@ def main():
         "--data-dir", type=lambda path: Path(path).resolve(), default=ROOT / "data", help="folder of MNIST [data]"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    parser.add_argument("--profile", metavar="SCRIPT", help="print a script's most expensive operations, and end")
     parser.add_argument("--reference", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.reference:
         return reference(args)
+    if args.profile:
+        return profile(args.profile, args)
     check_reference()
     times, memory = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
