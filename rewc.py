@@ -49,12 +49,7 @@ def parse_args():
     add("--lambda-ewc", type=float, default=20.0, help="weight of the penalty (README: choices)")
     add("--fisher", choices=("critic", "pixels"), default="pixels", help="log-likelihood behind the Fisher information")
     add("--fisher-samples", type=int, default=1024, help="z per category that estimate the Fisher information")
-    add(
-        "--ewc-mode",
-        choices=("online", "mean", "per-task"),
-        default="online",
-        help="of several tasks (README: choices)",
-    )
+    add("--ewc-mode", choices=("online", "mean", "per-task"), default="online", help="of past tasks (README: choices)")
     add("--latent-dim", type=int, default=128, help="dimension of z; paper: 128")
     add("--width", type=int, default=32, help="channels of the layers next to the image; authors' code: 32")
     add("--seed", type=int, default=1, help="of weights, noise and batches")
