@@ -32,8 +32,8 @@ try:
 except ImportError:
     sys.exit(f"error: figures.py needs matplotlib; {INSTALL}")
 
-# Okabe & Ito's palette, which the colour-blind can tell apart
-COLOURS = ["#000000", "#D55E00", "#E69F00", "#CC79A7", "#56B4E9", "#0072B2", "#009E73"]
+# Okabe & Ito's palette, which the colour-blind can tell apart, in the order of eval.METHODS
+COLOURS = ["#000000", "#D55E00", "#E69F00", "#CC79A7", "#56B4E9", "#009E73", "#0072B2", "#F0E442"]
 BATCH, STANDING = (SimpleNamespace(device="cpu", statistics=kind) for kind in ("batch", "standing"))
 skipped = []  # files that could not be read
 
@@ -227,8 +227,10 @@ def curves(groups, args):
                 sys.exit(
                     f"error: {run} has no readable eval.json; write it with: python eval.py {' '.join(args.paths)}"
                 )
-            if result["intermediate"] and (run / "task_1.pt").exists():  # all of one count: FID depends on it
+            if result["intermediate"]:  # all of one count: FID depends on it
                 moments = [(line["task"] - 1 + line["step"] / group.iters, line) for line in result["intermediate"]]
+                if not (run / "task_1.pt").exists():  # joint: the last step alone
+                    moments = [(group.tasks, moments[-1][1])]
                 counts |= {n for _, line in moments for n in line["fid_samples"]}
             else:
                 rows = enumerate(zip(result["accuracy"], result["fid"]["test"]["matrix"]), start=1)
@@ -243,14 +245,16 @@ def curves(groups, args):
     if len(scored) > 1:
         sys.exit("error: runs scored differently (features, samples, statistics, real data or judge); "
                  f"score them together: python eval.py {' '.join(args.paths)}")  # fmt: skip
-    counted = f"{min(counts)} to {max(counts)} images of the category" if counts else "no images"
+    counted = (
+        f"{' to '.join(map(str, sorted({min(counts, default=0), max(counts, default=0)})))} images of the category"
+    )
     tasks = max(group.tasks for group in groups)
     size = (1.9 * tasks + 0.8, 4.6)
     figure, axes = plt.subplots(2, tasks, figsize=size, sharex=True, sharey="row", squeeze=False, layout="constrained")
     for (metric, category, label), points in lines.items():
         ax = axes[int(metric == "fid_test")][category]
         group = next(group for group in groups if group.label == label)
-        colour = COLOURS[groups.index(group) % len(COLOURS)]
+        colour = COLOURS[rank(group.arguments["method"])]
         x, means = sorted(points), [statistics.fmean(points[x]) for x in sorted(points)]
         if not (group.run / "task_1.pt").exists():  # all categories at once: a level, not a course
             ax.axhline(means[-1], color=colour, linestyle="--", linewidth=1, label=label)
