@@ -366,7 +366,7 @@ def score(run, reference, args):
     arguments = json.loads((run / "args.json").read_text())
     tasks, broken = arguments["num_tasks"], []
     if args.fid_samples < 2 * tasks:
-        sys.exit(f"error: --fid-samples is {args.fid_samples}, expected at least 2 for each of the {tasks} tasks")
+        raise ValueError(f"--fid-samples is {args.fid_samples}, expected at least 2 for each of the {tasks} tasks")
 
     def attempt(path, what, compute, *key):
         def told():
@@ -383,7 +383,7 @@ def score(run, reference, args):
         return attempt(path, f"{samples} images a category", compute, reference.fid_key, tasks)
 
     log = run / "metrics.jsonl"
-    lines = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")] if log.exists() else []
+    lines = [json.loads(line) for line in log.read_text().split("\n")[:-1]] if log.exists() else []  # whole lines
     paths = [run / f"task_{task + 1}.pt" for task in range(tasks)]
     there = [task for task, path in enumerate(paths) if path.exists()]
     if len(there) > 1:  # joint.py saves one generator alone
@@ -498,8 +498,10 @@ def markdown(results):
         rows = tables.setdefault((*(arguments[name] for name in SETTING), scored), {})
         rows.setdefault(json.dumps(own, sort_keys=True), []).append(result)
     lines = []
-    for (*values, (features, samples, normalisation, _)), rows in tables.items():
+    for (*values, (features, samples, normalisation, data)), rows in tables.items():
         names = dict(zip(SETTING, values))
+        if sum(key[:-1] == tuple(values) for key in tables) > 1:
+            names["real_data_and_judge"] = data
         lines += ["", "**" + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in names.items()) + "**", ""]
         lines += [f"Accuracy on {samples} images a category, {normalisation} statistics; columns 0, 1, … are the categories. "
                   + legend(rows, features), ""]  # fmt: skip
@@ -580,9 +582,12 @@ def main():
         except SystemExit as error:  # data that cannot be had
             broken.append(f"{run} ({error})")
             continue
-        result, unreadable = score(run, references[source], args)
-        results.append(result)
-        broken += unreadable
+        try:
+            result, unreadable = score(run, references[source], args)
+            results.append(result)
+            broken += unreadable
+        except Exception as error:
+            broken.append(f"{run} ({type(error).__name__}: {error})")
     if results:
         write_csv(results, sys.stdout) if args.csv else print(markdown(results))
     if broken:

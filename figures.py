@@ -175,6 +175,8 @@ def evolution(groups, args):
             path = snapshots.get(moment)
             painted[label, moment] = paint(path, args.category, 9) if path else painted.get((label, before))
     sparse = [(t, s) for t, s in moments if t > args.category and ((t, s) in ends or s.bit_length() % 2)]  # 1, 4, 16, …
+    if not sparse:
+        sys.exit(f"error: no run has learned category {args.category} yet: no evolution_steps.png, no evolution.gif")
     size = (0.36 * len(sparse) + 1.2, 0.42 * len(moving) + 1.1)
     figure, axes = plt.subplots(len(moving), len(sparse), figsize=size, squeeze=False)
     for row, group in zip(axes, moving):
@@ -217,52 +219,62 @@ def animation(groups, moments, ends, painted, args):
 
 def curves(groups, args):
     """Accuracy and FID of each category over training; one line a method, a band of one standard deviation over seeds."""
-    lines, scored, counts = {}, set(), set()
+    courses, scored, counts = {}, set(), set()
     for group in groups:
         for run, arguments in group.runs:
             try:
                 result = json.loads((run / "eval.json").read_text())
-                scored.add((result["fid"]["features"], result["samples"], result["statistics"], result["data"]))
+                fid = result["fid"]
+                matrices = list(zip(result["accuracy"], fid["test"]["matrix"]))
+                moments = [(line["task"] - 1 + line["step"] / group.iters, line) for line in result["intermediate"]]
+                inside = tuple(sorted({n for _, line in moments for n in line["fid_samples"]}))
+                scored.add(
+                    (fid["features"], fid["samples"], result["samples"], result["statistics"], result["data"], inside)
+                )
             except (FileNotFoundError, ValueError, KeyError):
                 sys.exit(
                     f"error: {run} has no readable eval.json; write it with: python eval.py {' '.join(args.paths)}"
                 )
-            if result["intermediate"]:  # all of one count: FID depends on it
-                moments = [(line["task"] - 1 + line["step"] / group.iters, line) for line in result["intermediate"]]
-                if not (run / "task_1.pt").exists():  # joint: the last step alone
-                    moments = [(group.tasks, moments[-1][1])]
-                counts |= {n for _, line in moments for n in line["fid_samples"]}
-            else:
-                rows = enumerate(zip(result["accuracy"], result["fid"]["test"]["matrix"]), start=1)
-                moments = [(task, dict(accuracy=a, fid_test=f)) for task, (a, f) in rows if a]
-                counts |= set(result["fid"]["samples_per_category"] or [])
+            if not result["accuracy"][-1]:
+                sys.exit(f"error: {run} is not finished; curves shows whole runs, so leave it out")
+            level = group.tasks > 1 and result["accuracy"][-2] is None  # joint: all categories at once, the end alone
+            if level and moments:
+                moments = [(group.tasks, moments[-1][1])]
+            elif not moments:  # a curve is of one count, on which FID depends
+                moments = [(t, dict(accuracy=a, fid_test=f)) for t, (a, f) in enumerate(matrices, 1) if a]
+            counts |= set(inside or fid["samples_per_category"])
             for x, scores in moments:
                 for metric in ("accuracy", "fid_test"):
                     for category, value in enumerate(scores[metric]):
                         if value is not None:
-                            points = lines.setdefault((metric, category, group.label), {})
-                            points.setdefault(x, []).append(value)
+                            seeds = courses.setdefault((metric, category, group.label), {})
+                            seeds.setdefault(arguments["seed"], {})[x] = value
     if len(scored) > 1:
-        sys.exit("error: runs scored differently (features, samples, statistics, real data or judge); "
+        sys.exit("error: runs scored differently (tasks, features, samples, statistics, real data or judge); "
                  f"score them together: python eval.py {' '.join(args.paths)}")  # fmt: skip
-    counted = (
-        f"{' to '.join(map(str, sorted({min(counts, default=0), max(counts, default=0)})))} images of the category"
-    )
+    counted = f"{' to '.join(map(str, sorted({min(counts), max(counts)})))} images of the category"
     tasks = max(group.tasks for group in groups)
     size = (1.9 * tasks + 0.8, 4.6)
     figure, axes = plt.subplots(2, tasks, figsize=size, sharex=True, sharey="row", squeeze=False, layout="constrained")
-    for (metric, category, label), points in lines.items():
+    for (metric, category, label), seeds in courses.items():
         ax = axes[int(metric == "fid_test")][category]
         group = next(group for group in groups if group.label == label)
-        colour = COLOURS[rank(group.arguments["method"])]
-        x, means = sorted(points), [statistics.fmean(points[x]) for x in sorted(points)]
-        if not (group.run / "task_1.pt").exists():  # all categories at once: a level, not a course
-            ax.axhline(means[-1], color=colour, linestyle="--", linewidth=1, label=label)
+        method = [g for g in groups if g.arguments["method"] == group.arguments["method"]]
+        style = dict(
+            color=COLOURS[rank(group.arguments["method"])], linestyle=["-", "--", ":", "-."][method.index(group) % 4]
+        )
+        x = sorted(set.intersection(*(set(course) for course in seeds.values())))  # scored for every seed
+        means = [statistics.fmean(course[x] for course in seeds.values()) for x in x]
+        if not (group.run / "task_1.pt").exists():
+            ax.axhline(means[-1], color=style["color"], linestyle="--", linewidth=1, label=label)
             continue
-        spread = [statistics.stdev(points[x]) if len(points[x]) > 1 else 0.0 for x in x]
-        ax.plot(x, means, color=colour, linewidth=1.2, marker="o", markersize=2, label=label)
+        for course in seeds.values():
+            if len(course) > len(x):  # one seed's own course inside tasks
+                ax.plot(sorted(course), [course[x] for x in sorted(course)], **style, linewidth=0.7, alpha=0.5)
+        ax.plot(x, means, **style, linewidth=1.2, marker="o", markersize=3, label=label)
+        spread = [statistics.stdev(course[x] for course in seeds.values()) if len(seeds) > 1 else 0.0 for x in x]
         low, high = ([m + sign * s for m, s in zip(means, spread)] for sign in (-1, 1))
-        ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+        ax.fill_between(x, low, high, color=style["color"], alpha=0.2, linewidth=0)
     for category in range(tasks):
         axes[0][category].set_title(f"category {category}", fontsize=9)
         axes[0][category].set_ylim(-2, 102)
@@ -346,6 +358,7 @@ def paint_run(args):
         z = (torch.sin((1 - t) * angle) * z[0] + torch.sin(t * angle) * z[-1]) / torch.sin(angle)
     images = torch.cat([generator(z, torch.tensor([category])) for category in chosen])
     columns = round(args.n**0.5) if len(chosen) == 1 and not args.interpolate else args.n
+    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     save_image(images, args.output, nrow=columns, normalize=True, value_range=(-1, 1))
     print(f"wrote {args.output}")
 
@@ -378,7 +391,9 @@ def parse_args():
     args = parser.parse_args()
     if args.figure == "paint" and args.n < 1 + args.interpolate:
         parser.error(f"-n is {args.n}, expected at least {1 + args.interpolate}")
-    if args.figure != "paint" and (args.output.suffix or args.output.is_file()):
+    if args.figure == "paint" and Path(args.output).suffix not in (".png", ".jpg", ".jpeg"):
+        parser.error(f"--output is {args.output}, expected a file name that ends in .png or .jpg")
+    if args.figure != "paint" and (args.output.suffix in (".png", ".gif") or args.output.is_file()):
         parser.error(f"--output is {args.output}, expected a folder")
     if "points" in args and args.points < 2:
         parser.error(f"--points is {args.points}, expected at least 2")

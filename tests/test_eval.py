@@ -111,6 +111,8 @@ def test_fids_of_different_features_are_never_in_one_column():
 def test_runs_on_other_data_are_never_in_one_row():
     other = result("sft", 30.0, seed=2) | dict(data="ffffffff")
     assert [row[1:3] for row in rows([result("sft", 20.0), other])] == [["1", "20.00"], ["1", "30.00"]]
+    text = scoring.markdown([result("sft", 20.0), other])
+    assert "real data and judge 0123abcd" in text and "real data and judge ffffffff" in text
 
 
 def test_n_counts_finished_runs():
@@ -574,6 +576,8 @@ def test_a_missing_snapshot_is_named_and_leaves_forgetting_open(folder, call_mai
 def test_a_half_written_line_of_metrics_and_foreign_arguments_stop_nothing(folder, call_main, capsys):
     with open(folder / "one" / "metrics.jsonl", "a") as log:
         log.write('{"task": 3, "st')
+    shutil.copytree(folder / "one", folder / "seven")
+    (folder / "seven" / "metrics.jsonl").write_text("damaged\n")
     for name, arguments in [("three", {"method": "sft"}), ("four", {"num_tasks": None}), ("five", [1])]:
         (folder / name).mkdir()
         (folder / name / "args.json").write_text(json.dumps(arguments))
@@ -581,7 +585,9 @@ def test_a_half_written_line_of_metrics_and_foreign_arguments_stop_nothing(folde
     arguments = json.loads((folder / "one" / "args.json").read_text())
     (folder / "six" / "args.json").write_text(json.dumps(arguments | {"data_dir": "nowhere"}))
     message = call_main(scoring, folder, "--samples", "64", "--device", "cpu")
-    assert all(str(folder / name) in message for name in ("three", "four", "five", "six")) and "\n" not in message
+    assert (
+        all(str(folder / name) in message for name in ("three", "four", "five", "six", "seven")) and "\n" not in message
+    )
     assert not any(str(folder / name) in message for name in ("one", "two"))
     output = capsys.readouterr().out
     assert "| sft | 1 |" in output and "| joint | 1 |" in output

@@ -110,6 +110,26 @@ def test_curves_refuse_runs_scored_differently(runs, tmp_path):
     assert done.returncode == 1 and "runs scored differently" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+def test_curves_take_the_mean_where_every_seed_was_scored_and_leave_unfinished_runs_out(runs, tmp_path, monkeypatch):
+    import figures
+
+    shutil.copytree(runs, tmp_path / "runs")
+    path = tmp_path / "runs" / "b" / "eval.json"
+    results = json.loads(path.read_text())
+    results["intermediate"] = [line for line in results["intermediate"] if line["step"] == 4]  # after tasks alone
+    path.write_text(json.dumps(results))
+    plotted = []
+    monkeypatch.setattr(figures, "save", lambda figure, path: plotted.append(figure))
+    draw_curves = lambda: figures.curves(figures.find_groups([tmp_path]), SimpleNamespace(output=tmp_path, paths=[""]))
+    draw_curves()
+    own, mean, _ = plotted[0].axes[0].get_lines()
+    assert len(own.get_xdata()) == 9 and list(mean.get_xdata()) == [1, 2, 3]
+    results["accuracy"][2] = None
+    path.write_text(json.dumps(results))
+    with pytest.raises(SystemExit, match="is not finished"):
+        draw_curves()
+
+
 def test_joints_level_in_curves_is_its_final_score(finished, tmp_path, monkeypatch):
     import figures
 
@@ -188,11 +208,12 @@ def test_paint_draws_the_same_z_in_every_category_and_ends_interpolation_at_both
         (["RUN", "--category", "7"], "--category 7 is not among those that"),
         (["RUN/args.json"], "is damaged or not ours"),
         (["RUN", "-n", "0"], "-n is 0, expected at least 1"),
+        (["RUN", "-o", "x"], "--output is x, expected a file name that ends in .png or .jpg"),
     ],
 )
 def test_paint_with_bad_input_ends_in_one_line(finished, tmp_path, options, message):
     options = [option.replace("RUN", str(finished("sft"))) for option in options]
-    done = run_script("figures", "paint", *options, "-o", tmp_path / "out.png")
+    done = run_script("figures", "paint", "-o", tmp_path / "out.png", *options)
     assert done.returncode and message in done.stderr.splitlines()[-1] and not (tmp_path / "out.png").exists()
 
 
