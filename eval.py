@@ -4,20 +4,25 @@
     python eval.py runs/mnist__mergan_ra__1      # one run
     python eval.py runs > results.md             # the table alone goes to standard output; --csv: a row a run
 
-Writes eval.json into each run. Lists have one entry a category, matrices one row a task; null: not seen yet, or no file.
-    accuracy, average_accuracy    matrix, and its mean over the seen categories after each task, in percent: generated images
-                                  that the judge, a classifier trained on real images, takes for the category asked for
-    forgetting, backward_transfer percentage points, after the last task (definitions: the functions of these names)
-    fid                           {"test", "train": against real images of these splits, each {"all", "per_category": after
-                                  the last task, "all_by_task", "matrix"}, "floor": {"test", "train"}, what real training
-                                  images would get for "all", "features": kind, "samples", "samples_per_category": images a side}
-    reverse_accuracy, reverse_accuracy_ceiling   percent of real test images of the seen categories that a classifier
-                                  trained on generated images alone gets right; the same trained on real ones
-    diversity                     list, after the last task: mean distance between two images of a category in the judge's
-                                  features, as a share of that between two real ones; near 0 where a generator collapsed
-    intermediate                  [{"task", "step", "accuracy", "fid_test", "fid_train", "fid_samples"}], lists by category,
-                                  with --intermediate-samples
-    judge_accuracy, data (a digest of the real images and the judge), samples, statistics, minutes (of training), arguments
+Writes eval.json into each run. Lists have one entry a category, matrices one row a task; null: not seen, or no file.
+    accuracy, average_accuracy
+        percent of generated images that the judge, a classifier trained on real images, takes for the category asked
+        for: a matrix, and its mean over the seen categories after each task
+    forgetting, backward_transfer
+        percentage points, after the last task (definitions: the functions of these names)
+    fid
+        "test", "train": against real images of these splits, each {"all", "per_category": after the last task,
+        "all_by_task", "matrix"}; "floor": what real training images would get for "all", {"test", "train"};
+        "features": their kind; "samples", "samples_per_category": images a side
+    reverse_accuracy, reverse_accuracy_ceiling
+        percent of real test images of the seen categories that a classifier trained on generated images alone gets
+        right, after the last task; the same trained on real images
+    diversity
+        after the last task: mean distance between two images of a category in the judge's features, as a share of
+        that between two real ones; near 0 where a generator collapsed
+    intermediate
+        with --intermediate-samples: [{"task", "step", "accuracy", "fid_test", "fid_train", "fid_samples"}]
+    judge_accuracy, data (a digest of real images and judge), samples, statistics, minutes (of training), arguments
 """
 
 import argparse
@@ -115,7 +120,7 @@ def write_json(path, value):
 
 
 def train_classifier(images, labels, num_categories, device, name, seed=0):
-    """A Judge trained on uint8 images [N, C, 32, 32] and labels int64 [N]: fixed schedule, last epoch, evaluation mode."""
+    """A Judge trained on uint8 images [N, C, 32, 32] and labels int64 [N]: fixed schedule, last epoch, eval mode."""
     torch.manual_seed(seed)
     judge = Judge(num_categories, images.shape[1]).to(device, memory_format=torch.channels_last)
     images, labels = images.to(device), labels.to(device)
@@ -174,7 +179,7 @@ def pixels(images):
 
 
 def fid(a, b):
-    """Fréchet distance ‖μ₁ − μ₂‖² + Tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½) of two sets of features [N, D], [M, D] (Heusel et al. 2017).
+    """Fréchet distance ‖μ₁ − μ₂‖² + Tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½) of two sets of features [N, D], [M, D] (Heusel 2017).
 
     Covariances with N − 1. With centred features X/√(N−1) = QR, Σ = RᵀR, and Tr((Σ₁Σ₂)^½) is the sum of the singular
     values of R₁R₂ᵀ: no square root of a matrix, so nothing turns imaginary where covariances are singular.
@@ -195,9 +200,9 @@ def mean_distance(features):
 
 
 def forgetting(matrix):
-    """Mean over all but the newest category: best accuracy after earlier tasks minus the final one (Chaudhry et al. 2018).
+    """Mean over all but the newest category: best accuracy after earlier tasks minus the final one (Chaudhry 2018).
 
-    matrix: rows after each task, columns categories, None where not yet seen. Percentage points; None if a row is missing.
+    matrix: rows after each task, columns categories, None where not seen. Percentage points; None if a row is missing.
     """
     if len(matrix) < 2 or None in matrix:
         return None
@@ -282,13 +287,13 @@ class Reference:
         return self.inception(images if images.dtype == torch.uint8 else pixels(images))
 
     def count(self, category, tasks, samples):
-        """Images of a category on either side of FID: no more than are drawn, real test images, half the training ones."""
+        """Images of a category on either side of FID: at most those drawn, the real test ones, half the training ones."""
         real = [(self.test_labels == category).sum().item(), (self.labels == category).sum().item() // 2]
         return min(samples, self.args.fid_samples // tasks, *real)
 
     @functools.cache
     def real(self, split, category):
-        """FID's features of a category's real images, in an order of their own; "rest": training images not in "train"."""
+        """FID's features of a category's real images, shuffled once; "rest": training images that are not in "train"."""
         images, labels = (self.test_images, self.test_labels) if split == "test" else (self.images, self.labels)
         index = (labels == category).nonzero().squeeze(1)
         index = index[torch.randperm(len(index), generator=torch.Generator().manual_seed(0))]
@@ -301,9 +306,9 @@ class Reference:
         return mean_distance(embed(self.judge, self.test_images[self.test_labels == category][:n]))
 
     def reverse_accuracy(self, images, labels, seen):
-        """Percent right of the real test images of the seen categories, by a classifier trained on the given images alone.
+        """Percent right of real test images of the seen categories, by a classifier trained on the given images alone.
 
-        Also called fitting capacity, GAN-train, or classification accuracy score. The judge's architecture and schedule.
+        Also called fitting capacity, GAN-train, or classification accuracy score. The judge's network and schedule.
         """
         classifier = train_classifier(images, labels, len(self.names), self.args.device, "reverse accuracy")
         asked = torch.isin(self.test_labels, torch.tensor(seen))
@@ -353,7 +358,7 @@ def score_snapshot(path, reference, tasks, samples, args):
 
 
 def score_reverse(path, reference, args):
-    """Reverse accuracy of one saved generator: as many images as the real training set has, the same of each category."""
+    """Reverse accuracy of one saved generator, from as many images as the real training set has, balanced."""
     generator, snapshot = load_generator(path, args)
     seen = snapshot["seen"]
     each = torch.isin(reference.labels, torch.tensor(seen)).sum().item() // len(seen)
@@ -503,8 +508,8 @@ def markdown(results):
         if sum(key[:-1] == tuple(values) for key in tables) > 1:
             names["real_data_and_judge"] = data
         lines += ["", "**" + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in names.items()) + "**", ""]
-        lines += [f"Accuracy on {samples} images a category, {normalisation} statistics; columns 0, 1, … are the categories. "
-                  + legend(rows, features), ""]  # fmt: skip
+        lines += [f"Accuracy on {samples} images a category, {normalisation} statistics; "
+                  "columns 0, 1, … are the categories. " + legend(rows, features), ""]  # fmt: skip
         tasks, paper = names["num_tasks"], PAPER.get((names["dataset"], names["num_tasks"]), {})
         scores = list(final_scores(results[0]))
         header = ["method", "n", scores[0], "paper", *scores[1:], *map(str, range(tasks)), "minutes"]
@@ -531,15 +536,15 @@ def legend(rows, features):
     values = lambda pick: "/".join(sorted({str(pick(run)) for run in runs}))
     floor = lambda split: values(lambda run: f"{run['fid']['floor'][split]:.2f}")
     return (
-        f"FID of {features} features, {values(lambda run: run['fid']['samples'])} images a side; real training images would get "
-        f"FID {floor('test')} (test) and {floor('train')} (train), and reverse accuracy "
+        f"FID of {features} features, {values(lambda run: run['fid']['samples'])} images a side; "
+        f"real training images would get FID {floor('test')} (test) and {floor('train')} (train), and reverse accuracy "
         f"{values(lambda run: format(run['reverse_accuracy_ceiling'], '.2f'))} %. "
         f"The judge gets {values(lambda run: format(run['judge_accuracy'], '.2f'))} % of real test images right."
     )
 
 
 def write_csv(results, file):
-    """One row a run: its arguments, its final scores, FID's features and count, and each category's accuracy and FIDs."""
+    """One row a run: arguments, final scores, FID's features and count, each category's accuracy and FIDs."""
     rows = []
     for result in results:
         final, fids, tasks = result["accuracy"][-1] or [], result["fid"], result["arguments"]["num_tasks"]

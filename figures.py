@@ -1,7 +1,7 @@
-"""Pictures of what is learned and forgotten, from saved generators. Needs: python -m pip install -r requirements-extras.txt
+"""Pictures of what is learned and forgotten, from saved generators. Needs: pip install -r requirements-extras.txt
 
-    python figures.py samples runs       # every category after the last task, a block a method (MeRGAN figure 3)
-    python figures.py evolution runs     # the same z after every task, and inside tasks, also as a GIF (figures 5 and 7)
+    python figures.py samples runs       # every category after the last task (MeRGAN figure 3)
+    python figures.py evolution runs     # the same z after and inside tasks, PNG and GIF (figures 5 and 7)
     python figures.py curves runs        # accuracy and FID of each category over training (figure 6), from eval.json
     python figures.py tsne runs          # real and generated images in the judge's features (figure 4)
     python figures.py all runs           # all four; files go to figures/, or --output
@@ -99,7 +99,7 @@ def setting(groups, seeds="lowest"):
 
 
 def paint(path, category, n):
-    """n images [n, C, H, W] of one category by a saved generator, always from the same z; None if unseen or not there."""
+    """n images [n, C, H, W] of one category by a saved generator, always from the same z; None if there is none."""
     if not path.exists():
         return None
     try:
@@ -218,7 +218,7 @@ def animation(groups, moments, ends, painted, args):
 
 
 def curves(groups, args):
-    """Accuracy and FID of each category over training; one line a method, a band of one standard deviation over seeds."""
+    """Accuracy and FID of each category over training; a line a method, a band of one standard deviation over seeds."""
     courses, scored, counts = {}, set(), set()
     for group in groups:
         for run, arguments in group.runs:
@@ -288,7 +288,7 @@ def curves(groups, args):
 
 
 def tsne(groups, args):
-    """Real and generated images of one category in the judge's features, by method and task; a t-SNE of its own each."""
+    """Real and generated images of one category in the judge's features, by method and task; a t-SNE each."""
     try:
         from sklearn.manifold import TSNE
     except ImportError:
@@ -333,7 +333,7 @@ def tsne(groups, args):
 
 @torch.no_grad()
 def paint_run(args):
-    """Draw images of chosen categories by one saved generator with its standing statistics: the same z for each category."""
+    """Draw images of chosen categories by one saved generator with standing statistics, the same z for each."""
     path = Path(args.run)
     if path.is_dir():
         saved = sorted(path.glob("task_*.pt"), key=lambda path: int(path.stem.split("_")[1]))

@@ -63,19 +63,25 @@ def assert_same_weights(run_dir, other_dir):
         assert all(torch.equal(state[key], other[key]) for key in state), name
 
 
-@pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory):
-    """A folder with four idx files: three categories of 28×28 images, 100 for training and 20 for testing of each."""
+def write_bars(folder, train, test):
+    """Four idx files of 28×28 images in three categories: a bar left, in the middle or right, and noise."""
     from common import write_idx
 
-    folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    for prefix, count in [("train", 300), ("t10k", 60)]:
+    random = np.random.default_rng(0)
+    for prefix, count in [("train", train), ("t10k", test)]:
         labels = random.permutation(np.arange(count) % 3).astype(np.uint8)
         images = random.integers(0, 60, (count, 28, 28), dtype=np.uint8)
         for image, label in zip(images, labels):
-            image[4:24, 3 + 8 * label : 9 + 8 * label] += 180  # a bar on the left, in the middle or on the right
+            image[4:24, 3 + 8 * label : 9 + 8 * label] += 180
         write_idx(folder / f"{prefix}-images-idx3-ubyte", images)
         write_idx(folder / f"{prefix}-labels-idx1-ubyte", labels)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """A folder with four idx files: three categories of 28×28 images, 100 for training and 20 for testing of each."""
+    folder = tmp_path_factory.mktemp("data")
+    write_bars(folder, train=300, test=60)
     return folder
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, run_script
+from conftest import ROOT, run_script, write_bars
 from torch import nn
 
 import eval as scoring
@@ -396,14 +396,8 @@ def test_diversity_of_real_images_is_one_and_mean_distance_is_over_all_pairs(dar
 @pytest.fixture(scope="module")
 def bars(tmp_path_factory):
     """A Reference to 1 800 training images of bars on the left, in the middle or on the right: enough to be learned."""
-    folder, random = tmp_path_factory.mktemp("bars"), np.random.default_rng(0)
-    for prefix, count in [("train", 1800), ("t10k", 300)]:
-        labels = random.permutation(np.arange(count) % 3).astype(np.uint8)
-        images = random.integers(0, 60, (count, 32, 32), dtype=np.uint8)
-        for image, label in zip(images, labels):
-            image[4:28, 4 + 8 * label : 10 + 8 * label] += 180
-        write_idx(folder / f"{prefix}-images-idx3-ubyte", images)
-        write_idx(folder / f"{prefix}-labels-idx1-ubyte", labels)
+    folder = tmp_path_factory.mktemp("bars")
+    write_bars(folder, train=1800, test=300)
     return scoring.Reference("idx", folder, settings())
 
 

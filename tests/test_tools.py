@@ -219,7 +219,8 @@ def test_paint_with_bad_input_ends_in_one_line(finished, tmp_path, options, mess
 
 @pytest.mark.parametrize("package, command", [("matplotlib", "samples"), ("sklearn", "tsne")])
 def test_a_missing_package_is_one_line_with_the_command_that_installs_it(runs, tmp_path, package, command):
-    hide = f"import sys, runpy; sys.modules['{package}'] = None; sys.argv = ['figures.py', '{command}', '{runs}', '-o', '{tmp_path}']; "
+    argv = ["figures.py", command, str(runs), "-o", str(tmp_path)]
+    hide = f"import sys, runpy; sys.modules['{package}'] = None; sys.argv = {argv}; "
     code = hide + "runpy.run_path('figures.py', run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "python -m pip install -r requirements-extras.txt" in done.stderr
