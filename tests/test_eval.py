@@ -25,7 +25,7 @@ def settings(**changes):
 
 # The means and the tables
 
-MATRIX = [[90.0, None, None], [95.0, 80.0, None], [60.0, 85.0, 99.0]]
+MATRIX = [[95.0, None, None], [90.0, 80.0, None], [60.0, 85.0, 99.0]]
 
 
 def test_forgetting_is_the_best_before_minus_the_final_over_all_but_the_newest_category():
@@ -33,7 +33,7 @@ def test_forgetting_is_the_best_before_minus_the_final_over_all_but_the_newest_c
 
 
 def test_backward_transfer_is_the_final_minus_the_first_over_all_but_the_newest_category():
-    assert scoring.backward_transfer(MATRIX) == pytest.approx(((60 - 90) + (85 - 80)) / 2)
+    assert scoring.backward_transfer(MATRIX) == pytest.approx(((60 - 95) + (85 - 80)) / 2)
 
 
 @pytest.mark.parametrize("measure", [scoring.forgetting, scoring.backward_transfer])
@@ -115,11 +115,13 @@ def test_runs_on_other_data_are_never_in_one_row():
     assert "real data and judge 0123abcd" in text and "real data and judge ffffffff" in text
 
 
-def test_n_counts_finished_runs():
+def test_n_and_minutes_are_of_finished_runs():
     unfinished = result("sft", 30.0, seed=2) | dict(
         accuracy=[[50.0]] + [None] * 4, average_accuracy=[50.0] + [None] * 4
     )
-    assert [row[1:3] for row in rows([result("sft", 20.0), unfinished])] == [["1", "20.00"]]
+    unfinished["minutes"] = 50.0
+    (row,) = rows([result("sft", 20.0), unfinished])
+    assert (row[1:3], row[-1]) == (["1", "20.00"], "2.0")
     assert [row[1:3] for row in rows([unfinished])] == [["0", "–"]]
 
 
