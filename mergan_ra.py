@@ -12,6 +12,7 @@ Run the same command again, less --overwrite, to continue a stopped run.
 
 import argparse
 import copy
+import io
 import json
 import math
 import os
@@ -25,27 +26,29 @@ import torch
 import torch.nn.functional as F
 from torchvision.utils import save_image
 
-from common import DATASETS, Critic, Generator, RealImages, load_dataset
+from common import DATASETS, RealImages, add_data_options, data_options, load_dataset, make_critic, make_generator
 
 METHOD = Path(__file__).stem
+RANK, PROCESSES = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # torchrun's
 
 
 def parse_args():
     """The command line, checked; derived values are not options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = lambda *names, **kwargs: parser.add_argument(*names, **{**kwargs, "help": kwargs["help"] + " [%(default)s]"})
-    add("--dataset", choices=DATASETS, default="mnist", help="idx: your own four files in MNIST's format")
-    add("--data-dir", default="data", help="folder of the data; MNIST is fetched into it if need be")
+    add_data_options(parser)
     add("--num-tasks", type=int, default=0, help="categories to learn, in order of label; 0: all")
-    add("--iters", type=int, default=8000, help="generator steps per task; authors' code: 4001, reproduced with 8001")
-    add("--batch-size", type=int, default=64, help="images per batch; paper: 64")
+    add("--iters", type=int, default=None, help="generator steps per task; None: 8000, lsun 20000 (README: choices)")
+    add("--batch-size", type=int, default=64, help="images per batch and process; paper: 64")
     add("--learning-rate", type=float, default=1e-4, help="of Adam with betas (0, 0.9); paper: 1e-4")
     add("--critic-steps", type=int, default=5, help="critic updates per generator update; authors' code: 5")
     add("--lambda-gp", type=float, default=10.0, help="weight of the gradient penalty; authors' code: 10")
     add("--lambda-cls", type=float, default=1.0, help="weight of the class terms; paper: 1 (README: choices)")
-    add("--lambda-ra", type=float, default=1e-3, help="weight of replay alignment; paper: 1e-3 (1e-2 on SVHN)")
+    add("--lambda-ra", type=float, default=None, help="weight of replay alignment; None: 1e-3, svhn 1e-2 (paper)")
+    add("--replay", choices=("share", "full"), default=None, help="batch of each past category (README: choices)")
     add("--latent-dim", type=int, default=128, help="dimension of z; paper: 128")
-    add("--width", type=int, default=32, help="channels of the layers next to the image; authors' code: 32")
+    add("--width", type=int, default=None, help="channels next to the image; None: 32, at 64×64 64 (authors' code)")
+    add("--conditioning", choices=("cbn", "concat"), default=None, help="None: cbn, at 64×64 concat (authors' code)")
     add("--seed", type=int, default=1, help="of weights, noise and batches")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda where there is one")
     add("--amp", choices=("auto", "off", "bf16"), default="auto", help="auto: bf16 on CPUs that multiply it natively")
@@ -55,6 +58,14 @@ def parse_args():
     add("--checkpoint-every", type=int, default=500, help="generator steps between checkpoints")
     add("--overwrite", action="store_true", help="delete the run in --run-dir and start anew")
     args = parser.parse_args()
+    args.image_size, args.processes = args.image_size or DATASETS[args.dataset], PROCESSES
+    width, conditioning = (32, "cbn") if args.image_size == 32 else (64, "concat")
+    defaults = dict(iters=20000 if args.dataset == "lsun" else 8000, width=width, conditioning=conditioning)
+    defaults |= dict(
+        lambda_ra=1e-2 if args.dataset == "svhn" else 1e-3, replay="full" if args.dataset == "lsun" else "share"
+    )
+    for name in (name for name in defaults if getattr(args, name) is None):
+        setattr(args, name, defaults[name])
     for name in ("iters", "critic_steps", "latent_dim", "width", "log_every", "checkpoint_every"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected at least 1")
@@ -98,14 +109,26 @@ def generator_loss(critic, fake, y, lambda_cls):
 def replay_alignment(fake, replay, num_past):
     """½ Σ_{c<t} Σ_z ‖G_t(z,c) − G_{t−1}(z,c)‖² / (t − 1): sums over pixels and images, the mean over past categories.
 
-    fake, replay: [N, C, H, W], painted by generator and frozen copy from the same z and c; num_past: t − 1. A scalar.
+    fake, replay: [N, C, H, W], painted by generator and frozen copy from the same z and c; num_past: t − 1, or 1 to
+    leave the sum over past categories as it is. A scalar.
     MeRGAN section 4.2, scaled as in the authors' code.
     """
     return (fake - replay).square().sum() / (2 * num_past)
 
 
+def average(tensors):
+    """Replace tensors by their means over the processes of torchrun, in place."""
+    if PROCESSES > 1:
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        torch.distributed.all_reduce(flat)
+        for tensor, mean in zip(tensors, (flat / PROCESSES).split([tensor.numel() for tensor in tensors])):
+            tensor.copy_(mean.view_as(tensor))
+
+
 def write(path, save):
     """Let save(temporary path) write a file, then put it in place in one step: a kill never leaves half a file."""
+    if RANK:
+        return
     temporary = path.with_name(path.name + ".tmp")
     save(temporary)
     os.replace(temporary, path)
@@ -136,7 +159,7 @@ def open_run(args):
             theirs = dict(json.loads((run_dir / "args.json").read_text()))
         except (ValueError, TypeError):
             sys.exit(f"error: {run_dir / 'args.json'} is damaged or not ours; restore it, or --overwrite")
-        names = sorted((ours.keys() | theirs.keys()) - {"run_dir", "data_dir", "overwrite", "snapshots"})
+        names = sorted((ours.keys() | theirs.keys()) - {"run_dir", "data_dir", "cache_dir", "overwrite", "snapshots"})
         differing = [f"{n}: {theirs.get(n)} there, {ours.get(n)} here" for n in names if ours.get(n) != theirs.get(n)]
         if differing:
             sys.exit(f"error: {run_dir} holds a run with other arguments ({'; '.join(differing)}); "
@@ -147,7 +170,7 @@ def open_run(args):
         write(run_dir / "args.json", lambda file: file.write_text(json.dumps(ours, indent=2) + "\n"))
     if path.exists():
         try:
-            checkpoint = torch.load(path, map_location=args.device, weights_only=True)
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
             if checkpoint["method"] != METHOD:
                 raise ValueError
         except Exception as error:
@@ -166,14 +189,21 @@ def save_samples(generator, categories, path):
 
 def main():
     args = parse_args()
-    images, labels, names = load_dataset(args.dataset, args.data_dir, "train")
+    if PROCESSES > 1:
+        if args.device == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.distributed.init_process_group("nccl" if args.device == "cuda" else "gloo")
+        sys.stdout = open(os.devnull, "w") if RANK else sys.stdout
+    images, labels, names = load_dataset(split="train", **data_options(vars(args)))
     args.num_tasks = args.num_tasks or len(names)
     if not 1 <= args.num_tasks <= len(names):
         sys.exit(f"error: --num-tasks is {args.num_tasks}, expected 1 to {len(names)}, the number of categories")
     if args.batch_size < 2 * args.num_tasks:
         sys.exit(f"error: --batch-size is {args.batch_size}, expected at least 2 images for each of the tasks")
-    checkpoint = open_run(args)
-    run_dir = Path(args.run_dir)
+    opened = [None if RANK else open_run(args)]
+    if PROCESSES > 1:
+        torch.distributed.broadcast_object_list(opened)
+    run_dir, checkpoint = Path(args.run_dir), opened[0]
     if checkpoint and checkpoint["task"] == args.num_tasks:
         print(f"{run_dir} is finished; score it with: python eval.py {run_dir} (or --overwrite it)")
         return
@@ -182,10 +212,13 @@ def main():
     device = torch.device(args.device)
     bf16 = args.amp == "bf16" or (args.amp == "auto" and args.device == "cpu" and torch.cpu._is_avx512_bf16_supported())
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-    real_images = RealImages(images, labels, device)
+    real_images = RealImages(images, labels, device, args.seed + 10**6 * RANK)
     layout = dict(device=device, memory_format=torch.channels_last)
-    generator = Generator(len(names), images.shape[1], args.latent_dim, args.width).to(**layout)
-    critic = Critic(len(names), images.shape[1], args.width).to(**layout)
+    options = dict(num_categories=len(names), channels=images.shape[1], image_size=images.shape[2], width=args.width)
+    generator = make_generator(**options, latent_dim=args.latent_dim, conditioning=args.conditioning).to(**layout)
+    critic = make_critic(**options).to(**layout)
+    if RANK:
+        torch.manual_seed(args.seed + 10**6 * RANK)  # the same weights everywhere, noise and batches of its own
     replay_generator = copy.deepcopy(generator).requires_grad_(False)
     networks = {"generator": generator, "critic": critic, "replay_generator": replay_generator}
     generator_weights, critic_weights = list(generator.parameters()), list(critic.parameters())
@@ -204,6 +237,7 @@ def main():
                 loss_critic = critic_loss(critic, real, fake, y, args.lambda_cls) + args.lambda_gp * penalty
             critic_optimizer.zero_grad()
             loss_critic.backward(inputs=critic_weights)
+            average([weight.grad for weight in critic_weights])
             critic_optimizer.step()
         with autocast:
             loss_generator = generator_loss(critic, generator(noise(y, n), y), y, args.lambda_cls)
@@ -212,23 +246,21 @@ def main():
                 z = noise(past, n_past)
                 with torch.no_grad():
                     replay = replay_generator(z, past)
-                alignment = replay_alignment(generator(z, past), replay, len(past))
+                alignment = replay_alignment(generator(z, past), replay, share)
                 loss_generator += args.lambda_ra * alignment
         generator_optimizer.zero_grad()
         loss_generator.backward(inputs=generator_weights)
+        average([weight.grad for weight in generator_weights])
         generator_optimizer.step()
         return {"critic": loss_critic, "gradient_penalty": penalty, "generator": loss_generator, "alignment": alignment}
 
     def save_checkpoint(task, step):
         rng = {"cpu": torch.get_rng_state()} | ({"cuda": torch.cuda.get_rng_state()} if args.device == "cuda" else {})
-        state = {
-            "method": METHOD,
-            "task": task,
-            "step": step,
-            "elapsed": time.perf_counter() - start,
-            "log_bytes": log.tell(),
-        }
-        state |= {"rng": rng, "networks": {name: network.state_dict() for name, network in networks.items()}}
+        rngs = [rng] * PROCESSES
+        if PROCESSES > 1:
+            torch.distributed.all_gather_object(rngs, rng)
+        state = dict(method=METHOD, task=task, step=step, elapsed=time.perf_counter() - start, log_bytes=log.tell())
+        state |= {"rng": rngs, "networks": {name: network.state_dict() for name, network in networks.items()}}
         state |= {"optimizers": [critic_optimizer.state_dict(), generator_optimizer.state_dict()]}
         write(run_dir / "checkpoint.pt", lambda file: torch.save(state, file))
         nonlocal saved
@@ -241,22 +273,23 @@ def main():
         write(run_dir / name, lambda file: torch.save(snapshot, file))
 
     start, first_task, first_step = time.perf_counter(), 0, 0
-    log = open(run_dir / "metrics.jsonl", "ab", buffering=0)
+    log = io.BytesIO() if RANK else open(run_dir / "metrics.jsonl", "ab", buffering=0)
     if checkpoint:
         start, first_task, first_step = start - checkpoint["elapsed"], checkpoint["task"], checkpoint["step"]
         for name, network in networks.items():
             network.load_state_dict(checkpoint["networks"][name])
-        torch.set_rng_state(checkpoint["rng"]["cpu"].cpu())
+        torch.set_rng_state(checkpoint["rng"][RANK]["cpu"])
         if args.device == "cuda":
-            torch.cuda.set_rng_state(checkpoint["rng"]["cuda"].cpu())
+            torch.cuda.set_rng_state(checkpoint["rng"][RANK]["cuda"])
     log.truncate(min(checkpoint["log_bytes"], log.tell()) if checkpoint else 0)
 
     stopped = []  # by Ctrl-C or a scheduler's SIGTERM, which take effect after a checkpoint; a second one, at once
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM) if PROCESSES == 1 else ():
         signal.signal(number, lambda number, _: stopped.append((number, signal.signal(number, signal.SIG_DFL))))
     sizes = (f"{name} {sum(w.numel() for w in network.parameters()):,}" for name, network in networks.items())
     print(f"{METHOD}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}; parameters: {', '.join(sizes)}")
     print(f"device: {args.device}, {'bfloat16' if bf16 else 'float32'}, {torch.get_num_threads()} CPU threads")
+    print(f"processes: {PROCESSES}, each with batches of {args.batch_size}")
     print(f"data: {args.dataset}, {len(images)} images {list(images.shape[1:])}, {len(names)} categories")
     saved = f"task {first_task + 1}, step {first_step}" if checkpoint else "none"
     print(f"results: {run_dir}, last checkpoint: {saved}", flush=True)
@@ -265,8 +298,10 @@ def main():
         y = torch.tensor([task], device=device)  # the task's categories
         seen = torch.arange(task + 1, device=device)
         n = args.batch_size // len(y)
+        real_images.begin(y, n, first_step * args.critic_steps)
         past = torch.arange(task, device=device)  # the categories replayed
-        n_past = args.batch_size // max(task, 1)
+        share = max(task, 1) if args.replay == "share" else 1
+        n_past = args.batch_size // share
         critic_optimizer = torch.optim.Adam(critic_weights, args.learning_rate, betas=(0.0, 0.9), fused=True)
         generator_optimizer = torch.optim.Adam(generator_weights, args.learning_rate, betas=(0.0, 0.9), fused=True)
         if first_step:
@@ -306,6 +341,8 @@ def main():
         first_step, timed = 0, (time.perf_counter(), 0)
         save_checkpoint(task + 1, 0)
     print(f"done in {(time.perf_counter() - start) / 60:.1f} min; score it with: python eval.py {run_dir}")
+    if PROCESSES > 1:
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

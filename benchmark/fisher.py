@@ -50,7 +50,7 @@ def main():
         arguments = json.loads((run / "args.json").read_text())
         standing = argparse.Namespace(device="cpu", statistics="standing")
         (before, snapshot), (after, _) = (load_generator(run / f"task_{task}.pt", standing) for task in (1, 2))
-        y, size = torch.tensor(snapshot["seen"]), (snapshot["config"]["channels"], 32, 32)
+        y, size = torch.tensor(snapshot["seen"]), (before.config["channels"], *[before.image_size] * 2)
 
         def draw(seed, n):
             random = torch.Generator().manual_seed(seed)

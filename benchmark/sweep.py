@@ -58,7 +58,7 @@ def main():
         run_dirs = list(pool.map(train, runs))
 
     settings = argparse.Namespace(device="cpu", statistics="batch", fid_features="judge", fid_samples=10000)
-    reference, rows = scoring.Reference("mnist", args.data_dir, settings), []
+    reference, rows = scoring.Reference({"dataset": "mnist", "data_dir": args.data_dir}, settings), []
     for (method, fisher, value), run_dir in zip(runs, run_dirs):
         row = {"method": method, "fisher": fisher, "lambda": value}
         for tasks in (2, args.num_tasks):

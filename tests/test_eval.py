@@ -13,7 +13,8 @@ from conftest import ROOT, run_script, write_bars
 from torch import nn
 
 import eval as scoring
-from common import Generator, Judge, write_idx
+from common import Generator, Judge, make_generator
+from prepare import write_idx
 
 SETTINGS = dict(device="cpu", statistics="batch", samples=64, intermediate_samples=0, fid_features="judge",
                 fid_samples=10000, inception_weights=None)  # fmt: skip
@@ -285,7 +286,7 @@ def dark_and_bright(tmp_path):
         shades = np.where(labels, random.integers(200, 256, count), random.integers(0, 50, count)).astype(np.uint8)
         write_idx(tmp_path / "real" / f"{prefix}-images-idx3-ubyte", np.tile(shades[:, None, None], (1, 32, 32)))
         write_idx(tmp_path / "real" / f"{prefix}-labels-idx1-ubyte", labels)
-    reference = scoring.Reference("idx", tmp_path / "real", settings())
+    reference = scoring.Reference(dict(dataset="idx", data_dir=tmp_path / "real"), settings())
     reference.judge = Brightness()
     return reference
 
@@ -400,7 +401,7 @@ def bars(tmp_path_factory):
     """A Reference to 1 800 training images of bars on the left, in the middle or on the right: enough to be learned."""
     folder = tmp_path_factory.mktemp("bars")
     write_bars(folder, train=1800, test=300)
-    return scoring.Reference("idx", folder, settings())
+    return scoring.Reference(dict(dataset="idx", data_dir=folder), settings())
 
 
 def test_reverse_accuracy_is_near_the_ceiling_on_real_images_and_at_chance_on_noise(bars):
@@ -592,7 +593,7 @@ def test_a_half_written_line_of_metrics_and_foreign_arguments_stop_nothing(folde
 def test_standing_statistics_inside_a_task_are_measured_anew(finished):
     path = finished("sft") / "snapshots" / "task_2_step_000002.pt"
     generator, snapshot = scoring.load_generator(path, settings(statistics="standing"))
-    stale = Generator(**snapshot["config"]).eval()
+    stale = make_generator(**snapshot["config"]).eval()
     stale.load_state_dict(snapshot["generator"])
     batch, _ = scoring.load_generator(path, settings())
     images, old, expected = (scoring.draw(g, 1, 256) for g in (generator, stale, batch))
@@ -630,9 +631,9 @@ def test_samples_must_be_a_multiple_of_64(tmp_path, call_main, capsys, option):
 
 
 def test_the_judge_learns_the_tiny_data_and_is_trained_once(tiny_data, capsys):
-    scoring.Reference("idx", tiny_data, settings())
+    scoring.Reference(dict(dataset="idx", data_dir=tiny_data), settings())
     capsys.readouterr()
-    reference = scoring.Reference("idx", tiny_data, settings())
+    reference = scoring.Reference(dict(dataset="idx", data_dir=tiny_data), settings())
     assert "epoch" not in capsys.readouterr().err
     assert reference.accuracy > 50 and not reference.judge.training
 

@@ -7,7 +7,7 @@ from torch import nn
 
 import ewc
 import rewc
-from common import Critic, Generator
+from common import Critic, Generator, make_generator
 
 KINDS = ["critic", "pixels"]
 
@@ -175,7 +175,7 @@ def test_rotation_leaves_the_generator_unchanged_and_merges_into_an_ordinary_one
     with torch.no_grad():
         for weight in generator.parameters():
             weight.add_(torch.randn_like(weight), alpha=0.01)
-    merged = Generator(**generator.config).to(dtype).eval()
+    merged = make_generator(**generator.config).to(dtype).eval()
     merged.load_state_dict(rewc.merged_state(generator))
     torch.testing.assert_close(merged(z, y), generator(z, y))
     assert not torch.allclose(generator(z, y), before)

@@ -17,7 +17,7 @@ from conftest import METHODS, assert_same_weights, contents, metrics
 from PIL import Image
 
 import sft
-from common import Generator
+from common import Generator, make_generator
 
 ALL_AT_ONCE = [method for method in METHODS if method == "joint"]
 BY_TASK = [method for method in METHODS if method not in ALL_AT_ONCE]
@@ -56,7 +56,7 @@ def test_every_task_trains_every_weight_of_the_generator(method, finished):
         snapshot = torch.load(run_dir / f"task_{task}.pt", weights_only=True)
         assert (snapshot["method"], snapshot["categories"]) == (method, ["0", "1", "2"])
         assert snapshot["seen"] == list(range(task))
-        generator = Generator(**snapshot["config"])
+        generator = make_generator(**snapshot["config"])
         generator.load_state_dict(snapshot["generator"])
         after = generator.state_dict()
         # the biases of the inner deconvolutions are cancelled by the normalisation that follows
@@ -80,7 +80,7 @@ def test_sft_leaves_scale_and_shift_of_other_categories_alone(finished):
 def test_snapshots_hold_standing_statistics_of_the_categories_seen(method, finished):
     for path in finished(method).glob("task_*.pt"):
         snapshot = torch.load(path, weights_only=True)
-        generator = Generator(**snapshot["config"])
+        generator = make_generator(**snapshot["config"])
         generator.load_state_dict(snapshot["generator"])
         saved = [norm.standing_var.clone() for norm in generator.norms]
         generator.update_standing_statistics(snapshot["seen"])
@@ -109,7 +109,7 @@ def test_snapshots_inside_tasks_are_of_the_moment(method, finished):
     states = [torch.load(run_dir / "snapshots" / name, weights_only=True) for name in sorted(expected)]
     assert all(state["seen"] == list(range(int(name[5]))) for name, state in zip(sorted(expected), states))
     for snapshot, other in itertools.pairwise(states):
-        Generator(**snapshot["config"]).load_state_dict(snapshot["generator"])
+        make_generator(**snapshot["config"]).load_state_dict(snapshot["generator"])
         assert not torch.equal(snapshot["generator"]["linear.weight"], other["generator"]["linear.weight"])
 
 

@@ -13,12 +13,12 @@ from conftest import METHODS, ROOT
 OTHERS = [method for method in METHODS if method != "sft"]
 # Most lines in the file, and most lines removed from and added to sft.py below the docstring.
 LIMITS = {
-    "sft": (320, 0, 0),
-    "joint": (320, 4, 4),
-    "mergan_jtr": (320, 3, 20),
-    "mergan_ra": (320, 5, 30),
-    "ewc": (365, 5, 80),
-    "rewc": (460, 5, 175),
+    "sft": (325, 0, 0),
+    "joint": (325, 4, 4),
+    "mergan_jtr": (345, 3, 20),
+    "mergan_ra": (350, 5, 35),
+    "ewc": (395, 5, 80),
+    "rewc": (495, 5, 175),
 }
 
 
@@ -95,7 +95,7 @@ def test_common_and_eval_need_only_torch_numpy_and_scipy(script):
     roots = {name.split(".")[0] for name in imports(script)} - {
         "torch_fidelity"
     }  # where it is used, with a line if absent
-    assert roots - sys.stdlib_module_names <= {"common", "torch", "torchvision", "numpy", "scipy"}
+    assert roots - sys.stdlib_module_names <= {"common", "prepare", "torch", "torchvision", "numpy", "scipy"}
 
 
 def test_common_holds_models_and_data_loaders_only():
