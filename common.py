@@ -137,11 +137,11 @@ class UpBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Halves height and width: layer norm, ReLU, 3×3 convolution, twice, beside a 1×1 shortcut, each then averaged."""
+    """Halves height and width: norm, ReLU, 3×3 convolution, twice, beside a 1×1 shortcut, each then averaged."""
 
-    def __init__(self, num_in, num_out):
+    def __init__(self, num_in, num_out, norm):
         super().__init__()
-        self.norms = nn.ModuleList([nn.GroupNorm(1, num_in), nn.GroupNorm(1, num_in)])  # one group: layer norm
+        self.norms = nn.ModuleList([norm(num_in), norm(num_in)])
         self.convs = nn.ModuleList([he(nn.Conv2d(num_in, n, 3, padding=1)) for n in (num_in, num_out)])
         self.shortcut = nn.Conv2d(num_in, num_out, 1)
 
@@ -222,7 +222,8 @@ class ResNetCritic(Critic):
     def build(self, channels, width):
         sizes = [width, 2 * width, 4 * width, 8 * width, 8 * width]
         self.conv = nn.Conv2d(channels, width, 3, padding=1)
-        self.blocks = nn.ModuleList(DownBlock(n, m) for n, m in zip(sizes, sizes[1:]))
+        layer_norm = lambda n: nn.GroupNorm(1, n)  # one group: over channels, height and width
+        self.blocks = nn.ModuleList(DownBlock(n, m, layer_norm) for n, m in zip(sizes, sizes[1:]))
         return sizes[-1]
 
     def features(self, x):
@@ -257,34 +258,15 @@ class Judge(nn.Module):
                 self.body.extend([nn.Conv2d(m, m, 3, padding=1, stride=2, bias=False), nn.BatchNorm2d(m), nn.ReLU()])
             self.body.extend([nn.Flatten(), nn.Linear(64 * 8 * 8, 128), nn.ReLU()])
         else:
-            self.body.extend(
-                [nn.Conv2d(channels, 32, 3, padding=1, stride=2, bias=False), nn.BatchNorm2d(32), nn.ReLU()]
-            )
-            self.body.extend(BasicBlock(n, m) for n, m in [(32, 64), (64, 128), (128, 128)])
-            self.body.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 128), nn.ReLU()])
+            self.body.append(nn.Conv2d(channels, 32, 3, padding=1, stride=2))
+            self.body.extend(DownBlock(n, m, nn.BatchNorm2d) for n, m in [(32, 32), (32, 64), (64, 128)])
+            self.body.extend([nn.BatchNorm2d(128), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()])
+            self.body.extend([nn.Linear(128, 128), nn.ReLU()])
         self.head = nn.Linear(128, num_categories)
 
     def forward(self, x):
         """x: float [N, channels, H, W] in [−1, 1] → class logits [N, num_categories]."""
         return self.head(self.body(x))
-
-
-class BasicBlock(nn.Module):
-    """Residual block of a classifier that halves height and width (He et al. 2016)."""
-
-    def __init__(self, num_in, num_out):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(num_in, num_out, 3, padding=1, stride=2, bias=False),
-            nn.BatchNorm2d(num_out),
-            nn.ReLU(),
-            nn.Conv2d(num_out, num_out, 3, padding=1, bias=False),
-            nn.BatchNorm2d(num_out),
-        )
-        self.shortcut = nn.Conv2d(num_in, num_out, 1, stride=2)
-
-    def forward(self, x):
-        return F.relu(self.body(x) + self.shortcut(x))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -420,7 +402,9 @@ class RealImages:
         size = (last - first) * self.map[0].nbytes
         self.held, self.offset = None, first
         if size <= self.room():
-            self.held = torch.from_numpy(np.array(self.reopened()[first:last])).to(self.device)
+            self.held = torch.empty(last - first, *self.map.shape[1:], dtype=torch.uint8, device=self.device)
+            for i, part in enumerate(self.held.split(4096)):
+                part.copy_(torch.from_numpy(self.reopened()[first + 4096 * i :][: len(part)]))
         else:
             self.ahead = lambda number: self.reader.submit(self.read, y, n, number)
             self.drawn, self.pending = drawn, self.ahead(drawn)
@@ -433,7 +417,7 @@ class RealImages:
 
     def room(self):
         """Bytes that images may take on the device."""
-        return torch.cuda.mem_get_info(self.device)[0] / 2 if self.device.type == "cuda" else 1.5e9
+        return torch.cuda.mem_get_info(self.device)[0] / 2 if self.device.type == "cuda" else 5e8
 
     def reopened(self):
         """The memory map, opened afresh: pages once read count as this process's memory until their map is closed."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -83,6 +84,35 @@ def tiny_data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_bars(folder, train=300, test=60)
     return folder
+
+
+def photograph(seed, size=(80, 60), mode="RGB"):
+    """Colour gradients and a block, different for each seed."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0 : size[1], 0 : size[0]]
+    channels = [(a * rows + b * columns + c) % 256 for a, b, c in random.integers(0, 3, (3, 3)) * (1, 1, 60)]
+    pixels = np.stack(channels, -1).astype(np.uint8)
+    pixels[10:30, 20:50] = random.integers(0, 256, 3)
+    return Image.fromarray(pixels).convert(mode)
+
+
+@pytest.fixture(scope="session")
+def tiny_photos(tmp_path_factory):
+    """A folder with 20 photographs in each of three categories, in three formats; not to be changed."""
+    folder = tmp_path_factory.mktemp("photos")
+    for c, category in enumerate(("attic", "barn", "cellar")):
+        (folder / category).mkdir()
+        for i in range(20):
+            photograph(100 * c + i).save(folder / category / f"{i:02d}.{('png', 'jpg', 'webp')[i % 3]}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo_options(tiny_photos, tmp_path_factory):
+    """Options of a run on photographs at 64×64, two categories."""
+    cache = tmp_path_factory.mktemp("cache")
+    options = ["--dataset", "folder", "--data-dir", tiny_photos, "--cache-dir", cache, "--width", 2, "--num-tasks", 2]
+    return lambda method, run_dir: [*TINY, *OWN.get(method, []), *options, "--run-dir", run_dir]
 
 
 @pytest.fixture(scope="session")

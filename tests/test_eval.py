@@ -1,9 +1,11 @@
 import csv
+import importlib
 import io
 import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -430,6 +432,46 @@ def test_reverse_accuracy_trains_on_as_many_images_as_the_real_set_has(finished,
     ((images, labels, seen),) = drawn
     assert seen == [0, 1] and labels.bincount().tolist() == [600, 600]
     assert images.shape == (1200, 1, 32, 32) and images.dtype == torch.uint8 and images.float().std() > 1
+
+
+# Photographs
+
+
+def test_photographs_at_64_by_64_are_scored_with_a_judge_of_their_own(
+    photo_options, call_main, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(scoring, "JUDGE_STEPS", 20)
+    options = photo_options("mergan_jtr", tmp_path)
+    assert call_main(importlib.import_module("mergan_jtr"), *options) is None
+    assert call_main(scoring, tmp_path, "--samples", "64", "--intermediate-samples", "64", "--device", "cpu") is None
+    told = capsys.readouterr()
+    cache = Path(options[options.index("--cache-dir") + 1])
+    assert list(cache.glob("judge-folder-*.pt")) and (cache / "eval_cache.json").exists()
+    assert "of 6 real test images right" in told.err and "| mergan_jtr | 1 |" in told.out
+    result = json.loads((tmp_path / "eval.json").read_text())
+    assert [sum(value is not None for value in row) for row in result["accuracy"]] == [1, 2]
+    assert result["fid"]["samples"] == 4 and result["reverse_accuracy"] is not None
+    assert len(result["intermediate"]) == 6
+
+
+def test_colour_images_are_learned_for_longer_and_shifted(monkeypatch):
+    monkeypatch.setattr(scoring, "JUDGE_STEPS", 7)
+    seen = []
+    monkeypatch.setattr(scoring.Judge, "forward", lambda self, x: seen.append(x) or self.head(self.body(x)))
+    images = torch.randint(256, (150, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.arange(150) % 2
+    scoring.train_classifier(images, labels, 2, "cpu", "test")
+    assert len(seen) == 8 and seen[0].shape == (75, 3, 32, 32)  # four epochs of two batches make 7 steps
+    originals = {image.numpy().tobytes() for image in scoring.normalise(images)}
+    assert not any(image.numpy().tobytes() in originals for image in seen[0])
+    seen.clear()
+    monkeypatch.setattr(scoring, "JUDGE_STEPS", 11)
+    scoring.train_classifier(images, labels, 2, "cpu", "test")
+    assert len(seen) == 12
+    seen.clear()
+    scoring.train_classifier(images[:, :1], labels, 2, "cpu", "test")
+    assert len(seen) == 8 and all(image.numpy().tobytes() in {i.numpy().tobytes() for i in scoring.normalise(images[:, :1])}
+                                  for image in seen[0])  # fmt: skip
 
 
 # The cache

@@ -7,7 +7,7 @@ from torch import nn
 
 import ewc
 import rewc
-from common import Critic, Generator, make_generator
+from common import Critic, Generator, make_critic, make_generator
 
 KINDS = ["critic", "pixels"]
 
@@ -193,6 +193,41 @@ def test_rotated_covariances_are_diagonal():
             turned = u.T @ covariance @ u
             assert (turned - turned.diag().diag()).abs().max() < 1e-6 * turned.diag().max()
             assert torch.linalg.matrix_rank(covariance) > 1 or len(covariance) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_residual_generator_has_the_fisher_of_a_loop_and_none_for_other_categories(kind):
+    torch.manual_seed(0)
+    generator = make_generator(3, 3, 64, latent_dim=5, width=1, conditioning="concat").double().eval()
+    critic, y = make_critic(3, 3, 64, width=1).double(), torch.tensor([1])
+    z, v = torch.randn(3, 5).double(), torch.randn(3, 3, 64, 64).double()
+    expected = [torch.zeros_like(w) for w in generator.parameters()]
+    for i in range(len(z)):
+        image = generator(z[i : i + 1], y)
+        likelihood = critic(image)[0].sum() if kind == "critic" else (image * v[i : i + 1]).sum()
+        for total, g in zip(expected, torch.autograd.grad(likelihood, list(generator.parameters()))):
+            total += g.square() / len(z)
+    fisher = ewc.fisher_information(generator, critic, y, z, v, kind, chunk=2)
+    for ours, theirs in zip(fisher, expected):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-15)
+    of_linear = dict(zip(dict(generator.named_parameters()), fisher))["linear.weight"]
+    assert (of_linear[:, [5, 7]] == 0).all() and (of_linear[:, 6] > 0).any()  # one-hot columns: 5, 6, 7
+
+
+def test_rotation_and_merging_of_a_residual_generator():
+    torch.manual_seed(0)
+    generator = make_generator(3, 3, 64, latent_dim=5, width=1, conditioning="concat").double().eval()
+    z, v, y = torch.randn(20, 5).double(), torch.randn(20, 3, 64, 64).double(), torch.tensor([1])
+    before = generator(z, y)
+    rewc.add_rotations(generator)
+    zeros = [torch.zeros_like(w) for w in generator.parameters()]
+    rewc.measure_covariances(generator, None, y, z, v, "pixels")
+    rewc.rotate_anew(generator, zeros, [w.clone() for w in zeros])
+    assert len(rewc.rotated_layers(generator)) == 14  # linear, three convolutions in each block, the last one
+    assert (generator(z, y) - before).norm() < 1e-12 * before.norm()
+    merged = make_generator(**generator.config).double().eval()
+    merged.load_state_dict(rewc.merged_state(generator))
+    torch.testing.assert_close(merged(z, y), before)
 
 
 def test_fisher_information_turns_with_the_coordinates():

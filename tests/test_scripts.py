@@ -16,6 +16,7 @@ import torch
 from conftest import METHODS, assert_same_weights, contents, metrics
 from PIL import Image
 
+import common
 import sft
 from common import Generator, make_generator
 
@@ -139,6 +140,86 @@ def test_replay_generator_is_the_generator_of_the_task_before(method, finished):
     networks = torch.load(finished(method) / "checkpoint.pt", weights_only=True)["networks"]
     latest = torch.load(finished(method) / "task_3.pt", weights_only=True)["generator"]
     assert all(torch.equal(weight, networks["replay_generator"][name]) for name, weight in latest.items())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_photographs_at_64_by_64(method, call_main, photo_options, tmp_path, capsys):
+    assert call_main(importlib.import_module(method), *photo_options(method, tmp_path)) is None
+    assert "data: folder, 54 images [3, 64, 64], 3 categories" in capsys.readouterr().out
+    assert len(metrics(tmp_path)) == 8 and all(math.isfinite(v) for line in losses(tmp_path) for v in line.values())
+    snapshots = [torch.load(path, weights_only=True) for path in sorted(tmp_path.glob("task_*.pt"))]
+    torch.manual_seed(1)
+    weights = [make_generator(3, 3, 64, latent_dim=8, width=2, conditioning="concat").state_dict()]
+    for snapshot in snapshots:
+        assert snapshot["categories"] == ["attic", "barn", "cellar"]
+        make_generator(**snapshot["config"]).load_state_dict(snapshot["generator"])
+        weights.append(snapshot["generator"])
+    for before, after in itertools.pairwise(weights):
+        for name in (
+            "linear.weight",
+            "blocks.0.convs.0.weight",
+            "blocks.3.shortcut.weight",
+            "conv.weight",
+            "norm.scale",
+        ):
+            assert not torch.equal(before[name], after[name]), name
+    never_seen = [state["linear.weight"][:, -1] for state in weights]  # one-hot of the third category
+    torch.testing.assert_close(never_seen[0], never_seen[-1], rtol=0, atol=1e-6 if method == "rewc" else 0)
+    assert Image.open(tmp_path / "samples" / "task_2_step_000004.png").size == (10 * 66 + 2, 2 * 66 + 2)
+
+
+def test_a_run_on_photographs_continues_to_the_same_weights(call_main, photo_options, tmp_path, monkeypatch):
+    monkeypatch.setattr(common.RealImages, "room", lambda self: 0)  # batches are read ahead
+    options = lambda name: [*photo_options("sft", tmp_path / name), "--checkpoint-every", "3", "--snapshots", "tasks"]
+    assert call_main(sft, *options("whole")) is None
+
+    def stop(*_):
+        raise SystemExit("stopped by the test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sft, "save_samples", lambda _, __, path: stop() if "task_2_step_000004" in path.name else None)
+        assert call_main(sft, *options("parts")) == "stopped by the test"
+    assert call_main(sft, *options("parts")) is None
+    assert_same_weights(tmp_path / "parts", tmp_path / "whole")
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("replay, share", [("share", 2), ("full", 1)])
+def test_replay_is_a_share_of_the_batch_or_a_full_one_for_each_past_category(
+    replay, share, call_main, tiny_options, tmp_path, monkeypatch
+):
+    ra, jtr = importlib.import_module("mergan_ra"), importlib.import_module("mergan_jtr")
+    aligned, alignment, critic_loss = [], ra.replay_alignment, jtr.critic_loss
+
+    def recorded(fake, replay, num_past):
+        aligned.append((len(fake), num_past))
+        return alignment(fake, replay, num_past)
+
+    monkeypatch.setattr(ra, "replay_alignment", recorded)
+    assert call_main(ra, *tiny_options("mergan_ra", tmp_path / "ra"), "--replay", replay) is None
+    assert set(aligned[4:]) == {(2 * 12 // share, share)}  # the third task has two past categories
+
+    pairs = []
+    monkeypatch.setattr(jtr, "critic_loss", lambda *a: pairs.append(len(a[1])) or critic_loss(*a))
+    monkeypatch.setattr(jtr, "generator_loss", lambda critic, fake, y, _: 1 + 0 * critic(fake)[0].sum())
+    assert call_main(jtr, *tiny_options("mergan_jtr", tmp_path / "jtr"), "--replay", replay) is None
+    assert set(pairs[-16:]) == {12, 2 * 12 // share}
+    assert [line["generator"] for line in metrics(tmp_path / "jtr")[-4:]] == [1.0 + share] * 4
+
+
+@pytest.mark.parametrize(
+    "dataset, expected",
+    [
+        ("mnist", dict(iters=8000, width=32, conditioning="cbn", image_size=32, lambda_ra=1e-3, replay="share")),
+        ("svhn", dict(iters=8000, width=32, conditioning="cbn", image_size=32, lambda_ra=1e-2, replay="share")),
+        ("lsun", dict(iters=20000, width=64, conditioning="concat", image_size=64, lambda_ra=1e-3, replay="full")),
+        ("folder", dict(iters=8000, width=64, conditioning="concat", image_size=64, lambda_ra=1e-3, replay="share")),
+    ],
+)
+def test_defaults_follow_the_data_set(dataset, expected, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["mergan_ra.py", "--dataset", dataset])
+    args = vars(importlib.import_module("mergan_ra").parse_args())
+    assert {name: args[name] for name in expected} == expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
