@@ -1,5 +1,6 @@
 """The pictures and the speed benchmark."""
 
+import importlib
 import itertools
 import json
 import shutil
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, run_script
+from conftest import METHODS, ROOT, run_script
 from PIL import Image, ImageSequence
 
 import eval
@@ -248,3 +249,17 @@ def test_the_share_of_the_diagonal_is_unbiased_over_pairs_and_right_for_a_known_
     samples = torch.randn(3000, 2, generator=random) @ torch.linalg.cholesky(covariance).T
     assert diagonal_share(samples) == pytest.approx(13 / 15, abs=0.05)
     assert diagonal_share(samples @ torch.linalg.eigh(covariance)[1]) == pytest.approx(1, abs=0.02)
+
+
+# Lists of commands
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmark").glob("*.txt")), ids=lambda path: path.stem)
+def test_every_line_of_a_list_is_a_command_that_a_script_takes_and_no_two_write_to_the_same_place(path, monkeypatch):
+    run_dirs = []
+    for line in path.read_text().splitlines():
+        python, script, *options = line.split()
+        monkeypatch.setattr(sys, "argv", [script, *options])
+        run_dirs.append(importlib.import_module(script.removesuffix(".py")).parse_args().run_dir)
+        assert python == "python"
+    assert len(set(run_dirs)) == len(run_dirs) >= 2 * len(METHODS)
