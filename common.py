@@ -4,6 +4,7 @@ Networks and hyperparameters follow Memory Replay GANs (Wu et al., NeurIPS 2018,
 """
 
 import hashlib
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,9 +17,6 @@ from torch import nn
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from prepare import MNIST_MD5, cached_images, fetch_mnist, fetch_svhn
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Models
 
 
 class ConditionalBatchNorm2d(nn.Module):
@@ -127,8 +125,10 @@ class UpBlock(nn.Module):
     def __init__(self, num_in, num_out, norm):
         super().__init__()
         self.norms = nn.ModuleList([norm(num_in), norm(num_out)])
-        self.convs = nn.ModuleList([he(nn.Conv2d(n, num_out, 3, padding=1)) for n in (num_in, num_out)])
+        self.convs = nn.ModuleList([nn.Conv2d(n, num_out, 3, padding=1) for n in (num_in, num_out)])
         self.shortcut = nn.Conv2d(num_in, num_out, 1)
+        for conv in self.convs:
+            nn.init.kaiming_normal_(conv.weight)  # He et al. 2015, for layers behind a ReLU
 
     def forward(self, x, y):
         h = self.convs[0](F.interpolate(F.relu(self.norms[0](x, y)), scale_factor=2))
@@ -142,19 +142,15 @@ class DownBlock(nn.Module):
     def __init__(self, num_in, num_out, norm):
         super().__init__()
         self.norms = nn.ModuleList([norm(num_in), norm(num_in)])
-        self.convs = nn.ModuleList([he(nn.Conv2d(num_in, n, 3, padding=1)) for n in (num_in, num_out)])
+        self.convs = nn.ModuleList([nn.Conv2d(num_in, n, 3, padding=1) for n in (num_in, num_out)])
         self.shortcut = nn.Conv2d(num_in, num_out, 1)
+        for conv in self.convs:
+            nn.init.kaiming_normal_(conv.weight)  # He et al. 2015, for layers behind a ReLU
 
     def forward(self, x):
         h = self.convs[0](F.relu(self.norms[0](x)))
         h = self.convs[1](F.relu(self.norms[1](h)))
         return self.shortcut(F.avg_pool2d(x, 2)) + F.avg_pool2d(h, 2)
-
-
-def he(layer):
-    """A layer with the initial weights of He et al. 2015, for layers behind a ReLU."""
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    return layer
 
 
 class ResNetGenerator(Generator):
@@ -280,7 +276,7 @@ def add_data_options(parser):
     add = lambda *names, **kwargs: parser.add_argument(*names, **{**kwargs, "help": kwargs["help"] + " [%(default)s]"})
     add("--dataset", choices=DATASETS, default="mnist", help="folder: your images; idx: your files in MNIST's format")
     add("--data-dir", default="data", help="folder of the data; MNIST and SVHN are fetched into it if need be")
-    add("--cache-dir", default=None, help="where decoded images of lsun and folder go; None: .cache in --data-dir")
+    add("--cache-dir", default=None, help="of decoded images and eval.py's judge; None: with the data")
     add("--categories", default="", help="names, a,b,c, in the order of learning; '': all, lsun: the paper's four")
     add("--images-per-category", type=int, default=None, help="the first so many; None: all, lsun: 100000 (paper)")
     add("--image-size", type=int, choices=(32, 64), default=None, help="of lsun and folder; None: 64; others are 32×32")
@@ -298,17 +294,22 @@ def data_options(arguments):
     return {name: arguments[name] for name in names if name in arguments}
 
 
-def load_dataset(
-    dataset, data_dir, split, cache_dir=None, categories="", images_per_category=None, image_size=None, crop=False
-):
+def fingerprint(images, labels, names):
+    """Eight digits that tell one training set from another: names, counts, and about a thousand of the images."""
+    text = json.dumps([names, torch.bincount(labels).tolist()]).encode()
+    return hashlib.sha256(text + np.asarray(images[:: len(images) // 1000 + 1]).tobytes()).hexdigest()[:8]
+
+
+def load_dataset(dataset, data_dir, split, cache_dir=None, categories="", images_per_category=None, image_size=None,
+                 crop=False, **_):  # fmt: skip
     """The images, labels and category names of one split ("train" or "test") of a data set.
 
     "mnist": the official files in data_dir/MNIST/raw, fetched if they are not there, verified by checksum.
     "svhn": the official train_32x32.mat and test_32x32.mat in data_dir, fetched if they are not there.
     "idx": any data set in MNIST's four-file format (Fashion-MNIST, KMNIST, …), the files lying in data_dir itself.
     "lsun": the official LMDBs in data_dir. "folder": images in data_dir/<category>/…. Both: prepare.cached_images.
-    Returns uint8 [N, C, H, W], int64 [N], list of str; the images are a tensor (28×28 ones zero-padded to 32×32), or,
-    for lsun and folder, an np.memmap sorted by category. Exits with one line if data or options are unusable.
+    Returns uint8 [N, C, H, W], int64 [N], list of str; the images are a tensor, or, for lsun and folder, an np.memmap sorted
+    by category. Exits with one line if data or options are unusable. A script's other arguments are ignored.
     """
     data_dir, asked = Path(data_dir), [name.strip() for name in categories.split(",")] if categories else []
     if len(set(asked)) < len(asked) or "" in asked:
@@ -417,7 +418,8 @@ class RealImages:
 
     def room(self):
         """Bytes that images may take on the device."""
-        return torch.cuda.mem_get_info(self.device)[0] / 2 if self.device.type == "cuda" else 5e8
+        on_gpu = self.device.type == "cuda"  # of all its memory, not of what is free now: a resumed run does the same
+        return torch.cuda.get_device_properties(self.device).total_memory / 4 if on_gpu else 5e8
 
     def reopened(self):
         """The memory map, opened afresh: pages once read count as this process's memory until their map is closed."""
@@ -428,7 +430,7 @@ class RealImages:
         name = f"{self.seed} {y.tolist()} {number}".encode()
         random = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:7]))
         index = torch.randint(2**31 - 1, (len(y), n), generator=random) % self.counts[y, None] + self.starts[y, None]
-        images = torch.from_numpy(np.array(self.reopened()[index.flatten().numpy()]))
+        images = torch.from_numpy(np.asarray(self.reopened()[index.flatten().numpy()]))
         return images.pin_memory() if self.device.type == "cuda" else images
 
     def draw(self, y, n):

@@ -48,22 +48,13 @@ PAPER = {
     ("mnist", 10): dict(joint=96.92, sft=10.06, ewc=77.03, dgr=85.40, mergan_jtr=97.00, mergan_ra=97.01),
 }
 METHODS = ["joint", "sft", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]  # the paper's order; others follow
-ELSEWHERE = (
-    "run_dir",
-    "data_dir",
-    "cache_dir",
-    "overwrite",
-    "log_every",
-    "checkpoint_every",
-    "snapshots",
-)  # change no result
+# Options that change no result, or whose effect is compared otherwise.
+ELSEWHERE = "run_dir data_dir cache_dir data overwrite log_every checkpoint_every snapshots".split()
+# What runs did before these options came.
+BEFORE = dict(categories="", images_per_category=None, image_size=32, crop=False, conditioning="cbn", processes=1)
 SETTING = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")  # a table for each
 JUDGE_EPOCHS, JUDGE_STEPS = 4, 800
-SOURCES = [
-    Path(__file__),
-    Path(__file__).with_name("common.py"),
-    Path(__file__).with_name("prepare.py"),
-]  # a cached score is of this very code
+SOURCES = [Path(__file__), Path(__file__).with_name("common.py")]  # a cached score is of this very code
 
 
 def parse_args():
@@ -95,6 +86,12 @@ def parse_args():
     if args.device == "auto":
         args.device = "cuda" if torch.cuda.is_available() else "cpu"
     return args
+
+
+def complete(arguments):
+    """The arguments of a run, with those options that it is too old to have."""
+    replay = {"replay": "share"} if arguments["method"].startswith("mergan") else {}
+    return BEFORE | replay | arguments
 
 
 def digest(*parts):
@@ -174,7 +171,7 @@ JUDGE_RECIPE = [
 
 @torch.no_grad()
 def embed(judge, images):
-    """The judge's features, float32 [N, 128], of images [N, C, 32, 32], uint8 or already normalised."""
+    """The judge's features, float32 [N, 128], of images [N, C, H, W], uint8 or already normalised."""
     device = next(judge.parameters()).device
     chunks = (chunk.to(device) for chunk in images.split(256))
     return torch.cat([judge.body(normalise(c) if c.dtype == torch.uint8 else c) for c in chunks])
@@ -191,11 +188,12 @@ def percent_right(judge, features, labels):
 
 
 @torch.no_grad()
-def draw(generator, category, samples, seed=0):
-    """samples images [N, C, 32, 32] of one category, in groups of 64 as in training; the same z for every generator."""
+def draw(generator, category, samples, seed=0, convert=lambda images: images):
+    """samples images [N, C, H, W] of one category, in groups of 64 as in training; the same z for every generator."""
     device = generator.linear.weight.device
     z = torch.randn(samples, generator.config["latent_dim"], generator=torch.Generator().manual_seed(seed)).to(device)
-    return torch.cat([generator(c, torch.full((len(c) // 64,), category, device=device)) for c in z.split(256)])
+    y = torch.tensor([category], device=device)
+    return torch.cat([convert(generator(c, y.expand(len(c) // 64))) for c in z.split(256)])
 
 
 def pixels(images):
@@ -275,6 +273,7 @@ class Reference:
     def __init__(self, data, args):
         """data: data_options of a run; args: those of eval.py."""
         folder = cache_folder(**data)
+        folder.mkdir(parents=True, exist_ok=True)
         self.args, self.cache = args, folder / "eval_cache.json"
         with contextlib.redirect_stdout(sys.stderr):  # standard output is the table's
             images, self.labels, self.names = load_dataset(split="train", **data)
@@ -351,7 +350,8 @@ class Reference:
     def ceiling(self, seen):
         """Reverse accuracy of the real training images."""
         asked = torch.isin(self.labels, torch.tensor(seen))
-        return self.reverse_accuracy(self.images[asked], self.labels[asked], seen)
+        images = self.images if asked.all() else self.images[asked]  # which may be too many to copy
+        return self.reverse_accuracy(images, self.labels[asked], seen)
 
 
 def load_generator(path, args):
@@ -390,13 +390,13 @@ def score_reverse(path, reference, args):
     generator, snapshot = load_generator(path, args)
     seen = snapshot["seen"]
     each = torch.isin(reference.labels, torch.tensor(seen)).sum().item() // len(seen)
-    images = torch.cat([pixels(draw(generator, c, -(-each // 64) * 64, seed=1))[:each] for c in seen])
+    images = torch.cat([draw(generator, c, -(-each // 64) * 64, seed=1, convert=pixels)[:each] for c in seen])
     return reference.reverse_accuracy(images, torch.tensor(seen).repeat_interleave(each), seen)
 
 
 def score(run, reference, args):
     """All scores of one run, written to its eval.json. Returns (results, names of broken files)."""
-    arguments = json.loads((run / "args.json").read_text())
+    arguments = complete(json.loads((run / "args.json").read_text()))
     tasks, broken = arguments["num_tasks"], []
     if args.fid_samples < 2 * tasks:
         raise ValueError(f"--fid-samples is {args.fid_samples}, expected at least 2 for each of the {tasks} tasks")
@@ -525,7 +525,7 @@ def markdown(results):
     """
     tables = {}
     for result in results:
-        arguments = result["arguments"]
+        arguments = complete(result["arguments"])
         own = {k: v for k, v in arguments.items() if k not in (*SETTING, "seed", *ELSEWHERE)}
         scored = (result["fid"]["features"], result["samples"], result["statistics"], result["data"])
         rows = tables.setdefault((*(arguments[name] for name in SETTING), scored), {})
@@ -603,11 +603,12 @@ def main():
     for run in runs:
         try:
             arguments = json.loads((run / "args.json").read_text())
+            if not {"method", "seed", *SETTING} <= arguments.keys() or not 1 <= arguments["num_tasks"] < 10**4:
+                raise ValueError("not the arguments of a method script")
+            arguments = complete(arguments)
             data = data_options(arguments) | {"data_dir": args.data_dir or arguments["data_dir"]}
             data |= {"cache_dir": args.cache_dir} if args.cache_dir else {}
             source = json.dumps(data, sort_keys=True)
-            if not {"method", "seed", *SETTING} <= arguments.keys() or not 1 <= arguments["num_tasks"] < 10**4:
-                raise ValueError("not the arguments of a method script")
         except (ValueError, KeyError, TypeError) as error:
             broken.append(f"{run / 'args.json'} ({type(error).__name__}: {error})")
             continue

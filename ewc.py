@@ -27,10 +27,11 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 from torchvision.utils import save_image
 
-from common import DATASETS, RealImages, add_data_options, data_options, load_dataset, make_critic, make_generator
+from common import DATASETS, RealImages, add_data_options, fingerprint, load_dataset, make_critic, make_generator
 
 METHOD = Path(__file__).stem
-RANK, PROCESSES = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # torchrun's
+TORCHRUN = "LOCAL_RANK" in os.environ
+RANK, PROCESSES = (int(os.environ[n]) for n in ("RANK", "WORLD_SIZE")) if TORCHRUN else (0, 1)
 
 
 def parse_args():
@@ -234,8 +235,9 @@ def main():
         if args.device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         torch.distributed.init_process_group("nccl" if args.device == "cuda" else "gloo")
-        sys.stdout = open(os.devnull, "w") if RANK else sys.stdout
-    images, labels, names = load_dataset(split="train", **data_options(vars(args)))
+    images, labels, names = load_dataset(split="train", **vars(args))
+    sys.stdout = open(os.devnull, "w") if RANK else sys.stdout
+    args.data = fingerprint(images, labels, names)
     args.num_tasks = args.num_tasks or len(names)
     if not 1 <= args.num_tasks <= len(names):
         sys.exit(f"error: --num-tasks is {args.num_tasks}, expected 1 to {len(names)}, the number of categories")

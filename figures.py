@@ -22,7 +22,7 @@ import torch
 from torchvision.utils import make_grid, save_image
 
 from common import data_options
-from eval import ELSEWHERE, Reference, draw, embed, labels_of, load_generator, rank
+from eval import ELSEWHERE, Reference, complete, draw, embed, labels_of, load_generator, rank
 
 INSTALL = "install it with: python -m pip install -r requirements-extras.txt"
 try:
@@ -71,12 +71,12 @@ def find_groups(paths):
     groups, data = {}, set()
     for run in sorted({path.parent for root in paths for path in Path(root).rglob("args.json")}):
         try:
-            arguments = json.loads((run / "args.json").read_text())
+            arguments = complete(json.loads((run / "args.json").read_text()))
             own = {name: value for name, value in arguments.items() if name not in ("seed", *ELSEWHERE)}
             own["method"], own["num_tasks"], own["iters"], arguments["seed"]
             of_data = data_options({**arguments, "cache_dir": None})
             data.add(json.dumps(of_data | ({"data_dir": "…"} if own["dataset"] == "mnist" else {}), sort_keys=True))
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             skipped.append(f"{run / 'args.json'} ({type(error).__name__}: {error})")
             continue
         groups.setdefault(json.dumps(own, sort_keys=True), []).append((run, arguments))

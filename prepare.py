@@ -199,17 +199,31 @@ class Source:
             sys.exit(f"error: {self.path} is no readable LMDB ({error}); unpack it again")
 
     def read(self, names):
-        """(name, encoded image) of some of self.names, in turn; the image is None where it cannot be read."""
-        if self.is_lmdb:
-            with self.open() as env, env.begin() as transaction:
-                for name in names:
-                    yield name.decode(errors="replace"), transaction.get(name)
-        else:
+        """Encoded images, in turn, of some of self.names; None where one cannot be read."""
+        if not self.is_lmdb:
             for name in names:
                 try:
-                    yield name, (self.path / name).read_bytes()
+                    yield (self.path / name).read_bytes()
                 except OSError:
-                    yield name, None
+                    yield None
+        for first in range(
+            0, len(names) if self.is_lmdb else 0, 4096
+        ):  # what was read counts as memory until it is closed
+            with self.open() as env, env.begin() as transaction:
+                for name in names[first : first + 4096]:
+                    yield transaction.get(name)
+
+    def split(self):
+        """Names by split: a tenth, at least two, whose names hash lowest are for tests; other names change little of that."""
+        digest = lambda i: hashlib.sha256(as_text(self.names[i]).encode()).digest()
+        held_out = set(sorted(range(len(self.names)), key=digest)[: max(2, len(self.names) // 10)])
+        return {split: [name for i, name in enumerate(self.names) if (i in held_out) == (split == "test")]
+                for split in ("train", "test")}  # fmt: skip
+
+
+def as_text(name):
+    """A path, or the key of an LMDB, as text."""
+    return name.decode(errors="replace") if isinstance(name, bytes) else name
 
 
 def list_images(folder):
@@ -248,132 +262,171 @@ def decode(data, size, crop):
         return None
 
 
-def find_sources(dataset, data_dir, split, names, limit):
-    """Source by category name. names: the categories asked for, in order; if none: the paper's four, or all folders."""
-    root, parts = data_dir, {"train": "", "test": "test"}
+def find_sources(dataset, root, names, limit):
+    """Source by category name, of training images and of the official test images (empty where there are none).
+
+    names: the categories asked for, in order; if none: the paper's four of LSUN, or all sub-folders.
+    """
     if dataset == "lsun":
-        suffix = {"train": "train", "test": "val"}[split]
-        paths = {name: root / f"{name}_{suffix}_lmdb" for name in names or LSUN}
-        missing = [path.name for path in paths.values() if not (path / "data.mdb").exists()]
-        if missing and split == "train":
+        train, test = ({name: root / f"{name}_{part}_lmdb" for name in names or LSUN} for part in ("train", "val"))
+        missing = [path.name for path in train.values() if not (path / "data.mdb").exists()]
+        if missing:
             sizes = ", ".join(f"{name} ({count:,} images)" for name, count in LSUN.items())
             sys.exit(f"error: {', '.join(missing)} not found in --data-dir {root}; download LSUN's categories {sizes} from "
                      f"the data set's site (lsun.cs.princeton.edu) and unpack them there, as {root}/bedroom_train_lmdb/"
                      "data.mdb and so on; --dataset folder learns from a folder of your own images today")  # fmt: skip
-        return {} if missing else {name: Source(path, limit) for name, path in paths.items()}
-    if (root / "train").is_dir() and (root / "test").is_dir():
-        parts["train"] = "train"
-    root = root / parts[split]
-    if not root.is_dir():
-        if split == "train":
+        official = all((path / "data.mdb").exists() for path in test.values())
+    else:
+        if not root.is_dir():
             sys.exit(
                 f"error: --data-dir {root} is no folder; expected one with a sub-folder of images for each category"
             )
-        return {}
-    found = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name[0] != "." and
-                   (split == "test" or path.name != "test"))  # fmt: skip
-    missing = [name for name in names if name not in found]
-    if missing:
-        sys.exit(f"error: {root} has no sub-folder {', '.join(missing)}; found {', '.join(found) or 'none'}")
-    sources = {name: Source(root / name, limit) for name in names or found}
-    empty = [name for name, source in sources.items() if not source.names]
-    if empty and not names:
-        print(f"data: left out, as no image is in it: {', '.join(empty)}")
-    return {name: source for name, source in sources.items() if source.names or names}
+        below = lambda folder: sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+        splits = [name for name in ("train", "test", "val") if (root / name).is_dir() and below(root / name)]
+        train_root = root / "train" if "train" in splits else root
+        found = [name for name in below(train_root) if train_root != root or name not in splits]
+        missing = [name for name in names if name not in found]
+        if missing:
+            sys.exit(f"error: {train_root} has no sub-folder {', '.join(missing)}; found {', '.join(found) or 'none'}")
+        empty = [] if names else [name for name in found if not list_images(train_root / name)]
+        if empty:
+            print(f"data: left out, as no image is in it: {', '.join(empty)}")
+        train = {name: train_root / name for name in names or found if name not in empty}
+        official = "test" in splits or "val" in splits
+        test = {name: root / ("test" if "test" in splits else "val") / name for name in train} if official else {}
+        missing = [str(path) for path in test.values() if not path.is_dir()]
+        if missing:
+            sys.exit(
+                f"error: the test split has no {', '.join(missing)}; add images there, or take the test split away"
+            )
+    train = {name: Source(path, limit) for name, path in train.items()}
+    return train, {name: Source(path, 0) for name, path in test.items()} if official else {}
+
+
+@contextlib.contextmanager
+def lock(folder):
+    """A folder, made if need be, for this process alone; others wait for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(folder / "lock", timeout=0)
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            print(f"data: waiting for another process to make {folder} ready", flush=True)
+            connection.execute("PRAGMA busy_timeout = 1000000000")
+            connection.execute("BEGIN EXCLUSIVE")
+    except (OSError, sqlite3.DatabaseError) as error:
+        sys.exit(f"error: {folder} cannot be written ({error}); choose another --cache-dir or --data-dir")
+    with contextlib.closing(connection):
+        yield
 
 
 def cached_images(dataset, data_dir, split, names, size, limit, crop, cache_dir):
     """The pixels of a split of LSUN or a folder, memory-mapped, and how many images each category has.
 
-    Training and test images are those of the official test split (LSUN: the *_val_lmdb; folder: test/<category>/…, beside
-    train/ or beside the categories); where there is none, a tenth of each category, always the same, is held out for tests.
-    The first call decodes them, into cache_dir; a kill leaves no cache, a second process waits for the first.
+    The test split is the official one (LSUN: *_val_lmdb; folder: test/ or val/, beside train/ or beside the categories);
+    where there is none, it is a tenth of each category, by name, and the rest is for training.
+    The first call decodes both into cache_dir; a kill leaves no cache, a second process waits for the first.
     Returns np.memmap uint8 [N, 3, size, size], sorted by category, and a dict of category name and count.
     """
-    sources, official = find_sources(dataset, data_dir, "train", names, limit), {}
-    official = find_sources(dataset, data_dir, "test", list(sources), 0)
+    sources, official = find_sources(dataset, data_dir, names, limit)
     if len(sources) < 2:
         sys.exit(f"error: {data_dir}: found {len(sources)} categories ({', '.join(sources)}), expected at least 2, each a "
                  "sub-folder with images")  # fmt: skip
-    few = [f"{name} ({len(source.names)})" for name, source in sources.items() if len(source.names) < 2]
+    few = [f"{name} ({len(source.names)})" for name, source in sources.items() if len(source.names) < 4]
     if few:
-        sys.exit(f"error: {data_dir}: too few images in {', '.join(few)}; expected at least 2 in each category")
-    chosen = official if official and split == "test" else sources
-    parts = {name: source.names for name, source in chosen.items()}
-    if not official:
-        for name, every in parts.items():
-            order = np.random.default_rng(0).permutation(len(every))
-            held_out = set(order[: max(1, len(every) // 10)].tolist())
-            parts[name] = [item for i, item in enumerate(every) if (i in held_out) == (split == "test")]
-    state = json.dumps([1, split, size, crop, limit, bool(official), {n: s.state for n, s in chosen.items()}])
-    path = cache_dir / f"{dataset}_{split}_{size}_{hashlib.sha256(state.encode()).hexdigest()[:12]}.u8"
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        lock = sqlite3.connect(cache_dir / "lock", timeout=1e6)
-        lock.execute("BEGIN EXCLUSIVE")  # one process decodes, the others wait
-    except (OSError, sqlite3.DatabaseError) as error:
-        sys.exit(f"error: {cache_dir} cannot be written ({error}); choose another --cache-dir")
-    with contextlib.closing(lock):
-        if not path.exists():
-            build_cache(path, chosen, parts, size, crop)
-    counts = json.loads(path.with_suffix(".json").read_text())
+        sys.exit(f"error: {data_dir}: too few images in {', '.join(few)}; expected at least 4 in each category")
+    state = [
+        2,
+        size,
+        crop,
+        limit,
+        *({name: source.state for name, source in part.items()} for part in (sources, official)),
+    ]
+    name = f"{dataset}_{size}_{hashlib.sha256(json.dumps(state).encode()).hexdigest()[:12]}"
+    paths = {part: cache_dir / f"{name}_{part}.u8" for part in ("train", "test")}
+    with lock(cache_dir):
+        if not (cache_dir / f"{name}.json").exists():  # written last
+            parts = [
+                ("train", n, source, source.names if official else source.split()["train"])
+                for n, source in sources.items()
+            ]
+            tests = official or sources
+            parts += [
+                ("test", n, source, source.names if official else source.split()["test"]) for n, source in tests.items()
+            ]
+            build_cache(paths, cache_dir / f"{name}.json", parts, size, crop)
+    counts = json.loads((cache_dir / f"{name}.json").read_text())["counts"][split]
     shape = (sum(counts.values()), 3, size, size)
-    if path.stat().st_size != np.prod(shape):
-        sys.exit(f"error: {path} has {path.stat().st_size} bytes, expected {np.prod(shape)}; delete it")
-    return np.memmap(path, np.uint8, "c", shape=shape), counts
+    if not paths[split].exists() or paths[split].stat().st_size != np.prod(shape):
+        sys.exit(f"error: {paths[split]} is damaged, expected {np.prod(shape)} bytes; delete {cache_dir / name}.json")
+    return np.memmap(paths[split], np.uint8, "c", shape=shape), counts
 
 
-def build_cache(path, sources, parts, size, crop):
-    """Decode some images (parts: names by category) of each source into one file, on all cores, and tell the progress."""
-    total = sum(map(len, parts.values()))
-    needed, free = total * 3 * size * size, shutil.disk_usage(path.parent).free
+def build_cache(paths, summary, parts, size, crop):
+    """Decode parts [(split, category, source, names)] on all cores into a file for each split, and tell the progress.
+
+    summary, written at the end: JSON with the counts, every image that does not decode, and every one that stands twice,
+    in two categories or in both splits.
+    """
+    temporary = {split: path.with_name(path.name + ".tmp") for split, path in paths.items()}
+    for path in temporary.values():
+        path.unlink(missing_ok=True)
+    total = sum(len(names) for *_, names in parts)
+    needed, free = total * 3 * size * size, shutil.disk_usage(summary.parent).free
     if needed > free:
-        sys.exit(f"error: {path.parent} has {free / 1e9:.2f} GB free, the cache of {total:,} images needs {needed / 1e9:.2f}; "
-                 "make room, choose another --cache-dir, or fewer --images-per-category")  # fmt: skip
-    counts, unreadable, seen, twice, done = dict.fromkeys(parts, 0), [], {}, [], 0
+        sys.exit(f"error: {summary.parent} has {free / 1e9:.2f} GB free, the cache of {total:,} images needs "
+                 f"{needed / 1e9:.2f}; make room, choose another --cache-dir, or fewer --images-per-category")  # fmt: skip
+    counts, seen, unreadable, twice, done = {split: {} for split in paths}, {}, [], [], 0
     started = told = time.monotonic()
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool, open(temporary, "wb") as file:
-            for category, source in sources.items():
-                items = source.read(parts[category])
+        with ThreadPoolExecutor(os.cpu_count()) as pool, contextlib.ExitStack() as stack:
+            files = {split: stack.enter_context(open(path, "wb")) for split, path in temporary.items()}
+            for split, category, source, names in parts:
+                counts[split][category], items = 0, zip(names, source.read(names))
                 while chunk := list(itertools.islice(items, 256)):
                     decoded = pool.map(lambda item: decode(item[1], size, crop), chunk)
                     for (name, data), image in zip(chunk, decoded):
+                        label = f"{category}/{as_text(name)}"
                         if image is None:
-                            unreadable.append(f"{category}/{name}")
+                            unreadable.append(label)
                             continue
-                        file.write(image)
-                        counts[category] += 1
-                        first = seen.setdefault(hashlib.blake2b(data, digest_size=8).digest(), (category, name))
-                        if first[0] != category:
-                            twice.append(f"{'/'.join(first)} and {category}/{name}")
+                        files[split].write(image)
+                        counts[split][category] += 1
+                        first = seen.setdefault(hashlib.sha256(data).digest(), (split, category, label))
+                        if first[:2] != (split, category):
+                            twice.append(f"{first[2]} and {label}")
                     done += len(chunk)
                     now = time.monotonic()
                     if now - told > 3 or done == total:
                         told, rate = now, done / (now - started)
                         print(f"data: decoded {done:,} of {total:,} images ({category}), {rate:.0f}/s, "
                               f"{(total - done) / rate / 60:.1f} min left", flush=True)  # fmt: skip
-            file.flush()
-            os.fsync(file.fileno())
+                if not counts[split][category]:
+                    sys.exit(f"error: none of {len(names)} images of {category} for {split}ing could be read; expected PNG, "
+                             "JPEG or WebP files")  # fmt: skip
+            for file in files.values():
+                file.flush()
+                os.fsync(file.fileno())
+        for split, path in paths.items():
+            os.replace(temporary[split], path)
+        temporary["summary"] = summary.with_name(summary.name + ".tmp")
+        temporary["summary"].write_text(json.dumps(dict(counts=counts, unreadable=unreadable, twice=twice), indent=1))
+        os.replace(temporary["summary"], summary)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        sys.exit(
-            f"error: {temporary} could not be written ({error.strerror}); make room, or choose another --cache-dir"
-        )
-    if unreadable:
-        print(f"data: left out, as they do not decode: {len(unreadable)} images ({', '.join(unreadable[:5])}"
-              f"{', …' if len(unreadable) > 5 else ''})")  # fmt: skip
-    if twice:
-        print(f"data: warning: {len(twice)} images lie in two categories, which no score can tell apart ({twice[0]}"
-              f"{', …' if len(twice) > 1 else ''})")  # fmt: skip
-    none = [category for category, count in counts.items() if not count]
-    if none:
-        temporary.unlink()
-        sys.exit(f"error: no image of {', '.join(none)} could be read; expected PNG, JPEG or WebP files")
-    path.with_suffix(".json").write_text(json.dumps(counts))
-    os.replace(temporary, path)
-    print(f"data: {sum(counts.values()):,} images, decoded once, in {path}", flush=True)
+        sys.exit(f"error: {summary.parent} could not be written ({error}); make room, or choose another --cache-dir")
+    finally:
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
+    for what, labels in [
+        ("left out, as they do not decode", unreadable),
+        ("warning: in two categories or splits", twice),
+    ]:
+        if labels:
+            print(f"data: {what}: {len(labels)} images ({', '.join(labels[:3])}{', …' if len(labels) > 3 else ''}); "
+                  f"all of them in {summary}")  # fmt: skip
+    sums = [sum(counts[split].values()) for split in ("train", "test")]
+    print(f"data: {sums[0]:,} training and {sums[1]:,} test images, decoded once, in {summary.parent}", flush=True)
 
 
 def main():

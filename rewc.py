@@ -29,10 +29,11 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.utils import parametrize
 from torchvision.utils import save_image
 
-from common import DATASETS, RealImages, add_data_options, data_options, load_dataset, make_critic, make_generator
+from common import DATASETS, RealImages, add_data_options, fingerprint, load_dataset, make_critic, make_generator
 
 METHOD = Path(__file__).stem
-RANK, PROCESSES = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # torchrun's
+TORCHRUN = "LOCAL_RANK" in os.environ
+RANK, PROCESSES = (int(os.environ[n]) for n in ("RANK", "WORLD_SIZE")) if TORCHRUN else (0, 1)
 
 
 def parse_args():
@@ -218,7 +219,6 @@ def measure_covariances(generator, critic, y, z, v, kind, chunk=256):
                 total += torch.einsum("ncp,ndp->cd", x, x) / len(z)
     for hook in hooks:
         hook.remove()
-    average([m for _, rotation in layers for m in (rotation.input_covariance, rotation.gradient_covariance)])
 
 
 @torch.no_grad()
@@ -232,8 +232,11 @@ def rotate_anew(generator, fisher, anchor):
     position = {weight: i for i, weight in enumerate(generator.parameters())}
     for layer, rotation in rotated_layers(generator):
         core = layer.parametrizations.weight.original
-        u1 = torch.linalg.eigh(rotation.input_covariance.double())[1]
-        u2 = torch.linalg.eigh(rotation.gradient_covariance.double())[1]
+        u1, u2 = (torch.linalg.eigh(covariance.double())[1].contiguous()
+                  for covariance in (rotation.input_covariance, rotation.gradient_covariance))  # fmt: skip
+        if PROCESSES > 1:  # an eigenvector's sign and null space are the solver's choice: everywhere that of the first
+            torch.distributed.broadcast(u1, 0)
+            torch.distributed.broadcast(u2, 0)
         into, out = u1.T @ rotation.u1.double(), u2.T @ rotation.u2.double()  # from old coordinates to new ones
         for tensor in (core, anchor[position[core]]):
             tensor.copy_(rotation.rotate(tensor.double(), out, into))
@@ -327,8 +330,9 @@ def main():
         if args.device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         torch.distributed.init_process_group("nccl" if args.device == "cuda" else "gloo")
-        sys.stdout = open(os.devnull, "w") if RANK else sys.stdout
-    images, labels, names = load_dataset(split="train", **data_options(vars(args)))
+    images, labels, names = load_dataset(split="train", **vars(args))
+    sys.stdout = open(os.devnull, "w") if RANK else sys.stdout
+    args.data = fingerprint(images, labels, names)
     args.num_tasks = args.num_tasks or len(names)
     if not 1 <= args.num_tasks <= len(names):
         sys.exit(f"error: --num-tasks is {args.num_tasks}, expected 1 to {len(names)}, the number of categories")

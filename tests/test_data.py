@@ -1,5 +1,6 @@
 """Photographs, LMDBs and .mat files, all made here: what is decoded, how it is split and cached, and what is refused."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from PIL import Image
 from scipy.io import savemat
 
 import prepare
-from common import RealImages, load_dataset
+from common import RealImages, fingerprint, load_dataset
 
 
 @pytest.fixture
@@ -135,23 +136,38 @@ def test_a_folder_is_read_in_order_with_a_tenth_held_out(photos):
         assert sorted(own["train"] + own["test"]) == sorted(image.tobytes() for image in every)
 
 
-@pytest.mark.parametrize("train", ["", "train"])
-def test_a_test_split_that_is_there_is_used(photos, tmp_path, train):
+@pytest.mark.parametrize("train, test", [("", "test"), ("train", "test"), ("train", "val")])
+def test_a_test_split_that_is_there_is_used(photos, tmp_path, train, test):
     target = tmp_path / "split"
     shutil.copytree(photos, target / train)
     for category in ("attic", "barn", "cellar"):
-        (target / "test" / category).mkdir(parents=True)
-        photograph(999).save(target / "test" / category / "new.png")
+        (target / test / category).mkdir(parents=True)
+        photograph(999).save(target / test / category / "new.png")
     assert [len(load(target, split)[0]) for split in ("train", "test")] == [60, 3]
     assert load(target)[2] == load(target, "test")[2] == ["attic", "barn", "cellar"]
+    shutil.rmtree(target / test / "barn")
+    assert f"the test split has no {target / test / 'barn'}" in refused("folder", target, "train")
+
+
+def test_train_and_test_without_folders_in_them_are_categories_like_others(photos):
+    (photos / "attic").rename(photos / "train")
+    (photos / "barn").rename(photos / "test")
+    assert load(photos)[2] == ["cellar", "test", "train"]
+
+
+def test_another_image_leaves_the_held_out_ones_held_out(photos):
+    before = {image.tobytes() for image in load(photos, "test")[0]}
+    photograph(1234).save(photos / "attic" / "05 more.png")
+    after = {image.tobytes() for image in load(photos, "test")[0]}
+    assert len(before) == len(after) == 6 and len(before & after) >= 5
 
 
 def test_categories_are_learned_in_the_order_asked_for(photos):
     images, labels, names = load(photos, categories="cellar, attic", images_per_category=10)
-    assert names == ["cellar", "attic"] and torch.bincount(labels).tolist() == [9, 9]
+    assert names == ["cellar", "attic"] and torch.bincount(labels).tolist() == [8, 8]
     everything, theirs, _ = load(photos)
     assert images[0].tobytes() in [image.tobytes() for image in everything[theirs == 2]]
-    assert len(load(photos, "test", categories="cellar,attic", images_per_category=10)[0]) == 2
+    assert len(load(photos, "test", categories="cellar,attic", images_per_category=10)[0]) == 4
 
 
 def test_image_size_and_crop_have_caches_of_their_own(photos):
@@ -170,7 +186,8 @@ def test_images_at_any_depth_count_and_hidden_or_other_files_do_not(photos):
     (photos / "attic" / "loop").symlink_to(photos / "attic")
     (photos / "barn" / "loop").symlink_to(photos)
     assert len(prepare.list_images(photos / "attic")) == 21
-    assert len(load(photos)[0]) + len(load(photos, "test")[0]) > 60
+    assert len(prepare.list_images(photos / "barn")) == 61  # with attic, cellar and itself, once
+    assert sum(len(load(photos, split)[0]) for split in ("train", "test")) == 21 + 61 + 20
 
 
 def test_unreadable_images_are_named_and_left_out(photos, capsys):
@@ -181,16 +198,21 @@ def test_unreadable_images_are_named_and_left_out(photos, capsys):
     total = sum(len(load(photos, split)[0]) for split in ("train", "test"))
     output = capsys.readouterr().out
     assert total == 59
-    for name in ("barn/04.jpg", "cellar/99.png", "cellar/98.png"):
+    (summary,) = (photos / ".cache").glob("*.json")
+    assert sorted(json.loads(summary.read_text())["unreadable"]) == ["barn/04.jpg", "cellar/98.png", "cellar/99.png"]
+    for name in ("barn/04.jpg", "cellar/99.png", "cellar/98.png", str(summary)):
         assert name in output
     assert "left out, as they do not decode" in output
 
 
-def test_the_same_image_in_two_categories_is_told(photos, capsys):
-    shutil.copy(photos / "attic" / "03.png", photos / "barn" / "copy.png")
-    for split in ("train", "test"):
-        load(photos, split)
-    assert "warning: 1 images lie in two categories" in capsys.readouterr().out
+@pytest.mark.parametrize("held_out", [False, True])
+@pytest.mark.parametrize("category", ["attic", "barn"])
+def test_the_same_image_in_two_categories_or_splits_is_told(photos, capsys, category, held_out):
+    names = prepare.Source(photos / "attic", 0).split()
+    source, target = (names["test"], names["train"]) if held_out else (names["train"], names["test"])
+    shutil.copy(photos / "attic" / source[0], photos / category / target[0])
+    load(photos)
+    assert "warning: in two categories or splits: 1 images" in capsys.readouterr().out
 
 
 def test_an_empty_category_is_left_out_and_told_or_refused_when_asked_for(photos, capsys):
@@ -215,7 +237,7 @@ def test_unusable_folders_end_in_one_clear_line(photos, tmp_path):
     shutil.rmtree(photos / "single")
     for path in (photos / "barn").iterdir():
         path.write_bytes(b"broken")
-    assert "no image of barn could be read" in refused("folder", photos, "train")
+    assert "none of 18 images of barn for training could be read" in refused("folder", photos, "train")
     assert not list((photos / ".cache").glob("*.u8*"))
 
 
@@ -244,7 +266,7 @@ def test_cache_dir_takes_the_cache_and_nothing_is_written_beside_the_images(phot
 PREPARE = [sys.executable, "prepare.py", "--dataset", "folder", "--data-dir"]
 
 
-def test_a_killed_build_leaves_no_cache_and_the_next_one_is_whole(photos):
+def test_a_killed_build_leaves_no_cache_and_the_next_one_is_whole(photos, tmp_path):
     slow = "import prepare, runpy, sys, time; d = prepare.decode\n"
     slow += "prepare.decode = lambda *a: (time.sleep(0.3), d(*a))[1]; sys.argv = sys.argv[1:]; prepare.main()"
     process = subprocess.Popen([sys.executable, "-c", slow, *PREPARE[1:], photos], cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -254,29 +276,39 @@ def test_a_killed_build_leaves_no_cache_and_the_next_one_is_whole(photos):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not list((photos / ".cache").glob("*.u8"))
-    assert len(load(photos)[0]) == 54 and not list((photos / ".cache").glob("*.tmp"))
+    for split in ("train", "test"):
+        assert np.array_equal(load(photos, split)[0], load(photos, split, cache_dir=tmp_path / "uninterrupted")[0])
+    assert not list((photos / ".cache").glob("*.tmp"))
 
 
 def test_of_two_processes_one_decodes_and_the_other_waits(photos):
     both = [subprocess.Popen([*PREPARE, photos], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert sum(output.count("decoded once") for output in outputs) == 2  # the two splits, each by one of them
+    assert sum(output.count("decoded once") for output in outputs) == 1
+    assert sum(output.count("waiting for another process") for output in outputs) == 1
     for output in outputs:
         assert "train: attic 18, barn 18, cellar 18; [3, 64, 64]" in output and "test: attic 2, barn 2" in output
 
 
+def test_a_summary_that_was_lost_is_made_again(photos):
+    before = np.array(load(photos)[0])
+    (summary,) = (photos / ".cache").glob("*.json")
+    summary.unlink()
+    assert np.array_equal(load(photos)[0], before) and summary.exists()
+
+
 def test_a_cache_of_the_wrong_size_is_named(photos):
     load(photos)
-    (path,) = (photos / ".cache").glob("*.u8")
+    (path,) = (photos / ".cache").glob("*_train.u8")
     path.write_bytes(path.read_bytes()[:-1])
-    assert f"{path} has" in refused("folder", photos, "train")
+    assert f"{path} is damaged" in refused("folder", photos, "train")
 
 
 def test_a_disk_without_room_is_told_before_decoding(photos, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 10**5))
     monkeypatch.setattr(prepare, "decode", None)
-    assert "free, the cache of 54 images needs" in refused("folder", photos, "train")
+    assert "free, the cache of 60 images needs" in refused("folder", photos, "train")
 
 
 def test_a_disk_that_fills_up_ends_in_one_line_and_leaves_nothing(photos):
@@ -285,7 +317,7 @@ def test_a_disk_that_fills_up_ends_in_one_line_and_leaves_nothing(photos):
     done = subprocess.run([sys.executable, "-c", limit, *PREPARE[1:], photos], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
     assert "could not be written" in done.stderr
-    assert not list((photos / ".cache").glob("*.u8*"))
+    assert [path.name for path in (photos / ".cache").iterdir() if not path.name.startswith("lock")] == []
 
 
 # LSUN
@@ -461,3 +493,13 @@ def test_batches_read_ahead_are_of_their_categories_and_continue_after_a_resume(
     assert not torch.equal(drawn(streamed(seed=2), y, 5, 1)[0], batches[0])
     numbers = torch.cat([((b[:, 0, 0, 0] + 1) * 127.5).round() for b in drawn(streamed(), torch.tensor([0]), 100, 20)])
     assert torch.bincount(numbers.long(), minlength=50).min() > 10  # 2 000 draws of 50 images
+
+
+def test_a_fingerprint_tells_data_sets_apart(photos, tiny_data):
+    images, labels, names = load(photos)
+    assert fingerprint(images, labels, names) == fingerprint(np.array(images), labels, names)
+    digits = load_dataset("idx", tiny_data, "train")
+    others = [fingerprint(images, labels, names[::-1]), fingerprint(images[::-1], labels, names),
+              fingerprint(*load(photos, images_per_category=19)), fingerprint(*digits)]  # fmt: skip
+    assert len({fingerprint(images, labels, names), *others}) == 5
+    assert fingerprint(*digits) == fingerprint(*load_dataset("idx", tiny_data, "train"))

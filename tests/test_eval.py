@@ -454,6 +454,23 @@ def test_photographs_at_64_by_64_are_scored_with_a_judge_of_their_own(
     assert len(result["intermediate"]) == 6
 
 
+@pytest.mark.parametrize("accuracy", [89.0, 91.0])
+def test_a_judge_below_90_percent_is_warned_of(tiny_data, monkeypatch, capsys, tmp_path, accuracy):
+    monkeypatch.setattr(scoring.Reference, "judge_accuracy", lambda self: accuracy)
+    scoring.Reference(dict(dataset="idx", data_dir=tiny_data, cache_dir=tmp_path / "new" / "cache"), settings())
+    assert ("warning: below 90 %" in capsys.readouterr().err) == (accuracy < 90)
+    assert list((tmp_path / "new" / "cache").glob("judge-idx-*.pt"))
+
+
+def test_runs_from_before_an_option_share_a_row_with_later_ones():
+    old = json.loads((ROOT / "results" / "mnist_cpu" / "mergan_ra__1.json").read_text())
+    new = json.loads((ROOT / "results" / "mnist_cpu" / "mergan_ra__2.json").read_text())
+    assert "replay" not in old["arguments"]
+    new["arguments"] = scoring.complete(new["arguments"])
+    table = scoring.markdown([old, new])
+    assert table.count("| mergan_ra |") == 1 and "| mergan_ra | 2 |" in table
+
+
 def test_colour_images_are_learned_for_longer_and_shifted(monkeypatch):
     monkeypatch.setattr(scoring, "JUDGE_STEPS", 7)
     seen = []

@@ -184,6 +184,21 @@ def test_a_run_on_photographs_continues_to_the_same_weights(call_main, photo_opt
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
 
 
+def test_a_run_does_not_continue_on_other_data(call_main, photo_options, tiny_photos, tmp_path):
+    others = shutil.copytree(tiny_photos, tmp_path / "others")
+    (others / "attic").rename(others / "zoo")
+    options = [*photo_options("sft", tmp_path / "run"), "--cache-dir", tmp_path / "cache", "--iters", "1"]
+    assert call_main(sft, *options) is None
+    assert "holds a run with other arguments (data: " in call_main(sft, *options, "--data-dir", others)
+    assert call_main(sft, *options) is None
+
+
+def test_rank_and_size_left_behind_by_something_else_are_ignored(train, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert train("sft", tmp_path, "--iters", "1").returncode == 0 and (tmp_path / "task_3.pt").exists()
+
+
 @pytest.mark.parametrize("replay, share", [("share", 2), ("full", 1)])
 def test_replay_is_a_share_of_the_batch_or_a_full_one_for_each_past_category(
     replay, share, call_main, tiny_options, tmp_path, monkeypatch

@@ -16,9 +16,9 @@ LIMITS = {
     "sft": (325, 0, 0),
     "joint": (325, 4, 4),
     "mergan_jtr": (345, 3, 20),
-    "mergan_ra": (350, 5, 35),
+    "mergan_ra": (352, 5, 35),
     "ewc": (395, 5, 80),
-    "rewc": (495, 5, 175),
+    "rewc": (500, 5, 180),
 }
 
 
@@ -90,12 +90,12 @@ def test_every_option_of_sft_stands_everywhere_with_its_default_and_help(method,
     assert all("%(default)s" in text for name, (_, _, text) in ours.items() if name != "help")
 
 
-@pytest.mark.parametrize("script", ["common", "eval"])
-def test_common_and_eval_need_only_torch_numpy_and_scipy(script):
-    roots = {name.split(".")[0] for name in imports(script)} - {
-        "torch_fidelity"
-    }  # where it is used, with a line if absent
-    assert roots - sys.stdlib_module_names <= {"common", "prepare", "torch", "torchvision", "numpy", "scipy"}
+@pytest.mark.parametrize("script", ["common", "eval", "prepare"])
+def test_the_main_job_needs_the_five_packages_alone(script):
+    elsewhere = {"torch_fidelity", "lmdb"}  # where they are used, with a line if absent
+    roots = {name.split(".")[0] for name in imports(script)} - elsewhere
+    ours = {"common", "prepare", "torch", "torchvision", "numpy", "scipy", "PIL"}  # torchvision brings PIL
+    assert roots - sys.stdlib_module_names <= ours
 
 
 def test_common_holds_models_and_data_loaders_only():

@@ -1,0 +1,95 @@
+"""How fast images are decoded, and what drawing batches from a large memory map costs in time and memory.
+
+    python benchmark/data.py           # a table, and results/data_cpu.json; needs 5 GB of free disk for a while
+
+Decoding: JPEGs of 341×256 pixels made here, in one thread and on all cores. Drawing: 400 000 images of 64×64 in four
+categories, as LSUN in the paper, task by task and all categories at once, by a process of its own; "waiting" is the share of
+time that draw() waits for the reader while every batch is followed by --work milliseconds of something else.
+"""
+
+import argparse
+import io
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from common import RealImages  # noqa: E402
+from prepare import decode  # noqa: E402
+
+
+def decoding(threads):
+    """Images per second."""
+    random = np.random.default_rng(0)
+    pixels = np.asarray(Image.fromarray(random.integers(0, 256, (16, 21, 3), np.uint8)).resize((341, 256))).astype(int)
+    buffer = io.BytesIO()
+    Image.fromarray((pixels + random.integers(-8, 9, pixels.shape)).clip(0, 255).astype(np.uint8)).save(buffer, "JPEG")
+    with ThreadPoolExecutor(threads) as pool:
+        started = time.perf_counter()
+        list(pool.map(lambda _: decode(buffer.getvalue(), 64, False), range(2000)))
+        return 2000 / (time.perf_counter() - started), len(buffer.getvalue())
+
+
+def draw(path, joint, work):
+    """Prints JSON: share of time waiting, milliseconds a batch, peak resident memory in GB (what imports take included)."""
+    images = np.memmap(path, np.uint8, "c", shape=(400_000, 3, 64, 64))
+    real_images = RealImages(images, torch.arange(4).repeat_interleave(100_000), torch.device("cpu"))
+    waited = total = 0.0
+    for y in [torch.arange(4)] if joint else torch.arange(4).split(1):
+        real_images.begin(y, 64 // len(y))
+        for _ in range(500):
+            started = time.perf_counter()
+            real_images.draw(y, 64 // len(y))
+            waited += time.perf_counter() - started
+            time.sleep(work / 1000)
+            total += time.perf_counter() - started
+    batches = 500 if joint else 2000
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(json.dumps({"waiting_percent": 100 * waited / total, "draw_ms": 1000 * waited / batches, "peak_gb": peak}))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--work", type=float, default=100.0, help="milliseconds between batches [100, a fast CPU's critic step]"
+    )
+    parser.add_argument("--draw", nargs=2, default=None, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.draw:
+        return draw(args.draw[0], args.draw[1] == "joint", args.work)
+    report = {
+        "torch": torch.__version__,
+        "processor": platform.processor(),
+        "cores": os.cpu_count(),
+        "work_ms": args.work,
+    }
+    for threads in (1, os.cpu_count()):
+        report[f"decoded_per_second_{threads}_threads"], report["jpeg_bytes"] = decoding(threads)
+    with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+        path = Path(folder) / "images.u8"
+        block = np.random.default_rng(0).integers(0, 256, (10_000, 3, 64, 64), np.uint8).tobytes()
+        with open(path, "wb") as file:
+            for _ in range(40):
+                file.write(block)
+        for kind in ("tasks", "joint"):
+            command = [sys.executable, __file__, "--draw", str(path), kind, "--work", str(args.work)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            report[kind] = json.loads(done.stdout.splitlines()[-1])
+    (ROOT / "results" / "data_cpu.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
