@@ -117,9 +117,10 @@ class Generator(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Doubles height and width: norm, ReLU, 3×3 convolution, twice, beside a 1×1 shortcut. norm: makes one of n channels.
+    """Doubles height and width: norm, ReLU, 3×3 convolution, twice, beside a 1×1 shortcut.
 
-    The shortcut convolves before it repeats pixels, which is the same function as the other order at a quarter of the cost.
+    norm: a function that makes a normalisation of n channels. The shortcut convolves before it repeats pixels, which is
+    the same function as the other order at a quarter of the cost.
     """
 
     def __init__(self, num_in, num_out, norm):
@@ -156,9 +157,9 @@ class DownBlock(nn.Module):
 class ResNetGenerator(Generator):
     """64×64 residual generator G(z, c) (MeRGAN section 5.3, authors' code: conditioning "concat", width 64).
 
-    Linear → 8·width × 4 × 4, four UpBlocks to 8·width, 4·width, 2·width and width, batch norm, ReLU, 3×3 convolution, tanh.
-    The paper's 18 layers on the way from z to the image: linear, two normalisations and two convolutions in each of four
-    blocks, convolution; not counted are the shortcuts and the last normalisation.
+    Linear → 8·width × 4 × 4, four UpBlocks to 8·width, 4·width, 2·width and width, batch norm, ReLU, 3×3 convolution,
+    tanh. The paper's 18 layers on the way from z to the image: linear, two normalisations and two convolutions in each
+    of four blocks, convolution; not counted are the shortcuts and the last normalisation.
     """
 
     image_size, num_standing = 64, 512
@@ -211,8 +212,9 @@ class Critic(nn.Module):
 class ResNetCritic(Critic):
     """64×64 residual critic, the mirror image of ResNetGenerator with layer norm (MeRGAN section 5.3, authors' code).
 
-    3×3 convolution to width, four DownBlocks to 2·width, 4·width, 8·width and 8·width, the two heads. 18 layers with weights
-    from the image to a head: convolution, two normalisations and two convolutions in each of four blocks, linear.
+    3×3 convolution to width, four DownBlocks to 2·width, 4·width, 8·width and 8·width, the two heads. 18 layers with
+    weights from the image to a head: convolution, two normalisations and two convolutions in each of four blocks,
+    linear.
     """
 
     def build(self, channels, width):
@@ -308,8 +310,8 @@ def load_dataset(dataset, data_dir, split, cache_dir=None, categories="", images
     "svhn": the official train_32x32.mat and test_32x32.mat in data_dir, fetched if they are not there.
     "idx": any data set in MNIST's four-file format (Fashion-MNIST, KMNIST, …), the files lying in data_dir itself.
     "lsun": the official LMDBs in data_dir. "folder": images in data_dir/<category>/…. Both: prepare.cached_images.
-    Returns uint8 [N, C, H, W], int64 [N], list of str; the images are a tensor, or, for lsun and folder, an np.memmap sorted
-    by category. Exits with one line if data or options are unusable. A script's other arguments are ignored.
+    Returns uint8 [N, C, H, W], int64 [N], list of str; the images are a tensor, or, for lsun and folder, an np.memmap
+    sorted by category. Exits with one line if data or options are unusable. A script's other arguments are ignored.
     """
     data_dir, asked = Path(data_dir), [name.strip() for name in categories.split(",")] if categories else []
     if len(set(asked)) < len(asked) or "" in asked:
@@ -395,7 +397,7 @@ class RealImages:
             self.map, self.held, self.reader = images, None, ThreadPoolExecutor(1)
 
     def begin(self, y, n, drawn=0):
-        """Get ready for a task's batches, n images of each category in y, of which so many were drawn before a resume."""
+        """Get ready for a task: batches of n images of each category in y, of which `drawn` came before a resume."""
         if self.map is None:
             return
         y = y.cpu()
@@ -434,7 +436,7 @@ class RealImages:
         return images.pin_memory() if self.device.type == "cuda" else images
 
     def draw(self, y, n):
-        """n images, uniformly with replacement, of each category in y (int64 [K]): float32 [K·n, C, H, W] in [−1, 1]."""
+        """n images, drawn with replacement, of each category in y (int64 [K]): float32 [K·n, C, H, W] in [−1, 1]."""
         if self.held is None:
             images, self.drawn = self.pending.result(), self.drawn + 1
             self.pending = self.ahead(self.drawn)

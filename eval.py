@@ -314,13 +314,13 @@ class Reference:
         return self.inception(images if images.dtype == torch.uint8 else pixels(images))
 
     def count(self, category, tasks, samples):
-        """Images of a category on either side of FID: at most those drawn, the real test ones, half the training ones."""
+        """Images of a category on a side of FID: at most those drawn, the real test ones, half the training ones."""
         real = [(self.test_labels == category).sum().item(), (self.labels == category).sum().item() // 2]
         return min(samples, self.args.fid_samples // tasks, *real)
 
     @functools.cache
     def real(self, split, category):
-        """FID's features of a category's real images, shuffled once; "rest": training images that are not in "train"."""
+        """FID's features of a category's real images, shuffled once; "rest": training images not in "train"."""
         images, labels = (self.test_images, self.test_labels) if split == "test" else (self.images, self.labels)
         index = (labels == category).nonzero().squeeze(1)
         index = index[torch.randperm(len(index), generator=torch.Generator().manual_seed(0))]

@@ -1,7 +1,8 @@
 """Elastic weight consolidation (EWC): a quadratic penalty holds the generator's weights that past categories need.
 
-Kirkpatrick et al., PNAS 2017, as a baseline of Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN"),
-section 3.3: an AC-GAN with a Wasserstein critic and gradient penalty learns one category of images after another.
+Kirkpatrick et al., PNAS 2017, as a baseline of Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058,
+"MeRGAN"), section 3.3: an AC-GAN with a Wasserstein critic and gradient penalty learns one category of images after
+another.
 
     python ewc.py --dataset mnist                                      # the paper's ten tasks
     python ewc.py --num-tasks 5 --iters 400 --learning-rate 5e-4       # minutes on two CPU cores
@@ -39,7 +40,7 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = lambda *names, **kwargs: parser.add_argument(*names, **{**kwargs, "help": kwargs["help"] + " [%(default)s]"})
     add_data_options(parser)
-    add("--num-tasks", type=int, default=0, help="categories to learn, in order of label; 0: all")
+    add("--num-tasks", type=int, default=0, help="categories to learn, of those of the data; 0: all")
     add("--iters", type=int, default=None, help="generator steps per task; None: 8000, lsun 20000 (README: choices)")
     add("--batch-size", type=int, default=64, help="images per batch and process; paper: 64")
     add("--learning-rate", type=float, default=1e-4, help="of Adam with betas (0, 0.9); paper: 1e-4")
@@ -102,7 +103,7 @@ def gradient_penalty(critic, real, fake):
 
 
 def generator_loss(critic, fake, y, lambda_cls):
-    """min −E[D(G(z,c))] + λ_CLS · CE(C(G(z,c)), c). fake: [K·n, C, H, W], y: int64 [K]. A scalar, the mean over images."""
+    """min −E[D(G(z,c))] + λ_CLS · CE(C(G(z,c)), c). fake: [K·n, C, H, W], y: int64 [K]. A scalar, mean over images."""
     score, logits = critic(fake)
     return -score.mean() + lambda_cls * F.cross_entropy(logits, y.repeat_interleave(len(fake) // len(y)))
 
@@ -110,9 +111,9 @@ def generator_loss(critic, fake, y, lambda_cls):
 def log_likelihood(critic, images, v, kind):
     """The log-likelihood, up to a constant, whose gradients make the Fisher information. A scalar, summed over images.
 
-    A WGAN has none, so each kind is a surrogate. critic: the score D(G(z,c)). pixels: G(z,c) as the mean of a Gaussian of
-    unit variance; its Fisher information E[JᵀJ], J = ∂G/∂θ, is that of v·G(z,c) with v ~ N(0, I), and its penalty is the
-    quadratic approximation around θ* of MeRGAN-RA's ½‖G_t(z,c) − G_{t−1}(z,c)‖². v: like images, [N, C, H, W].
+    A WGAN has none, so each kind is a surrogate. critic: the score D(G(z,c)). pixels: G(z,c) as the mean of a Gaussian
+    of unit variance; its Fisher information E[JᵀJ], J = ∂G/∂θ, is that of v·G(z,c) with v ~ N(0, I), and its penalty is
+    the quadratic approximation around θ* of MeRGAN-RA's ½‖G_t(z,c) − G_{t−1}(z,c)‖². v: like images, [N, C, H, W].
     """
     return critic(images)[0].sum() if kind == "critic" else (images * v).sum()
 
@@ -121,9 +122,9 @@ def log_likelihood(critic, images, v, kind):
 def fisher_information(generator, critic, y, z, v, kind, chunk=16):
     """F_i = E_z[(∂ log p / ∂θ_i)²], the mean over samples of squared per-sample gradients; one tensor per parameter.
 
-    y: int64 [1], the category; z: [N, latent_dim]; v: [N, C, H, W]. The generator must be in evaluation mode: batch norm
-    then applies its standing statistics as constants, so an image depends on its own z alone, and no gradient flows
-    through the statistics.
+    y: int64 [1], the category; z: [N, latent_dim]; v: [N, C, H, W]. The generator must be in evaluation mode: batch
+    norm then applies its standing statistics as constants, so an image depends on its own z alone, and no gradient
+    flows through the statistics.
     """
     weights = {name: weight.detach() for name, weight in generator.named_parameters()}
     total = [torch.zeros_like(weight) for weight in weights.values()]
@@ -142,10 +143,10 @@ def fisher_information(generator, critic, y, z, v, kind, chunk=16):
 def consolidate(fisher, anchor, new, weights, mode):
     """Add a task's Fisher information (new) to the sum over past tasks and move the anchor θ*, both in place.
 
-    online: the anchor is the latest weights (γ = 1). mean: the same, and main() divides λ by the number of past tasks, so
-    that F is the mean over past categories, as in replay alignment, and later tasks learn under no more restraint than the
-    second. per-task: one penalty for each past task, Σ_k F_k (θ − θ_k)², which is, up to a constant, a single one:
-    ΣF_k (θ − θ̄)² around the mean θ̄ = ΣF_k θ_k / ΣF_k.
+    online: the anchor is the latest weights (γ = 1). mean: the same, and main() divides λ by the number of past tasks,
+    so that F is the mean over past categories, as in replay alignment, and later tasks learn under no more restraint
+    than the second. per-task: one penalty for each past task, Σ_k F_k (θ − θ_k)², which is, up to a constant, a single
+    one: ΣF_k (θ − θ̄)² around the mean θ̄ = ΣF_k θ_k / ΣF_k.
     """
     for total, star, extra, weight in zip(fisher, anchor, new, weights):
         share = extra / (total + extra) if mode == "per-task" else torch.ones_like(extra)
@@ -312,7 +313,7 @@ def main():
         saved = f"task {task + 1}, step {step}"
 
     def save_snapshot(name):
-        """The generator as eval.py loads it; inside a task, its standing statistics are still those of the last task."""
+        """The generator as eval.py loads it; inside a task, its standing statistics are those of the task before."""
         snapshot = {"method": METHOD, "dataset": args.dataset, "categories": names, "seen": seen.tolist()}
         snapshot |= {"config": generator.config, "generator": generator.state_dict()}
         write(run_dir / name, lambda file: torch.save(snapshot, file))
@@ -358,8 +359,9 @@ def main():
                 values = {name: loss.item() for name, loss in losses.items()}
                 finite = all(weight.isfinite().all() for weight in generator_weights + critic_weights)
                 if not (finite and all(map(math.isfinite, values.values()))):
-                    sys.exit(f"error: losses or weights are not finite at task {task + 1}, step {step} ({values}); last good "
-                             f"checkpoint: {saved}, in {run_dir}; try a lower --learning-rate in a new --run-dir")  # fmt: skip
+                    sys.exit(f"error: losses or weights are not finite at task {task + 1}, step {step} ({values}); "
+                             f"last good checkpoint: {saved}, in {run_dir}; try a lower --learning-rate "
+                             "in a new --run-dir")  # fmt: skip
                 now = time.perf_counter()
                 rate, timed = (step - timed[1]) / (now - timed[0]), (now, step)
                 line = {"task": task + 1, "step": step, **values, "it_per_s": rate, "elapsed": now - start}
@@ -367,8 +369,9 @@ def main():
                 if now - printed > 3 or step == steps:
                     left, printed = ((args.num_tasks - task) * steps - step) / rate, now
                     text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-                    print(f"task {task + 1}/{args.num_tasks} (category {', '.join(names[c] for c in y)}), step {step}/{steps}, "
-                          f"{rate:.1f} it/s, {text}, {left / 60:.1f} min left", flush=True)  # fmt: skip
+                    print(f"task {task + 1}/{args.num_tasks} (category {', '.join(names[c] for c in y)}), "
+                          f"step {step}/{steps}, {rate:.1f} it/s, {text}, {left / 60:.1f} min left",
+                          flush=True)  # fmt: skip
             if step & (step - 1) == 0 or step == steps:
                 save_samples(generator, seen, run_dir / "samples" / f"task_{task + 1}_step_{step:06d}.png")
                 if args.snapshots == "log" and step < steps:

@@ -1,4 +1,4 @@
-"""MeRGAN-JTR, joint training with replay: a frozen copy of the generator replays the past, and both networks learn from it.
+"""MeRGAN-JTR, joint training with replay: a frozen copy of the generator replays the past to both networks.
 
 Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN"), section 4.1: an AC-GAN with a Wasserstein
 critic and gradient penalty learns one category of images after another; the images of past categories are replays.
@@ -38,7 +38,7 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = lambda *names, **kwargs: parser.add_argument(*names, **{**kwargs, "help": kwargs["help"] + " [%(default)s]"})
     add_data_options(parser)
-    add("--num-tasks", type=int, default=0, help="categories to learn, in order of label; 0: all")
+    add("--num-tasks", type=int, default=0, help="categories to learn, of those of the data; 0: all")
     add("--iters", type=int, default=None, help="generator steps per task; None: 8000, lsun 20000 (README: choices)")
     add("--batch-size", type=int, default=64, help="images per batch and process; paper: 64")
     add("--learning-rate", type=float, default=1e-4, help="of Adam with betas (0, 0.9); paper: 1e-4")
@@ -99,7 +99,7 @@ def gradient_penalty(critic, real, fake):
 
 
 def generator_loss(critic, fake, y, lambda_cls):
-    """min −E[D(G(z,c))] + λ_CLS · CE(C(G(z,c)), c). fake: [K·n, C, H, W], y: int64 [K]. A scalar, the mean over images."""
+    """min −E[D(G(z,c))] + λ_CLS · CE(C(G(z,c)), c). fake: [K·n, C, H, W], y: int64 [K]. A scalar, mean over images."""
     score, logits = critic(fake)
     return -score.mean() + lambda_cls * F.cross_entropy(logits, y.repeat_interleave(len(fake) // len(y)))
 
@@ -258,7 +258,7 @@ def main():
         saved = f"task {task + 1}, step {step}"
 
     def save_snapshot(name):
-        """The generator as eval.py loads it; inside a task, its standing statistics are still those of the last task."""
+        """The generator as eval.py loads it; inside a task, its standing statistics are those of the task before."""
         snapshot = {"method": METHOD, "dataset": args.dataset, "categories": names, "seen": seen.tolist()}
         snapshot |= {"config": generator.config, "generator": generator.state_dict()}
         write(run_dir / name, lambda file: torch.save(snapshot, file))
@@ -306,8 +306,9 @@ def main():
                 values = {name: loss.item() for name, loss in losses.items()}
                 finite = all(weight.isfinite().all() for weight in generator_weights + critic_weights)
                 if not (finite and all(map(math.isfinite, values.values()))):
-                    sys.exit(f"error: losses or weights are not finite at task {task + 1}, step {step} ({values}); last good "
-                             f"checkpoint: {saved}, in {run_dir}; try a lower --learning-rate in a new --run-dir")  # fmt: skip
+                    sys.exit(f"error: losses or weights are not finite at task {task + 1}, step {step} ({values}); "
+                             f"last good checkpoint: {saved}, in {run_dir}; try a lower --learning-rate "
+                             "in a new --run-dir")  # fmt: skip
                 now = time.perf_counter()
                 rate, timed = (step - timed[1]) / (now - timed[0]), (now, step)
                 line = {"task": task + 1, "step": step, **values, "it_per_s": rate, "elapsed": now - start}
@@ -315,8 +316,9 @@ def main():
                 if now - printed > 3 or step == steps:
                     left, printed = ((args.num_tasks - task) * steps - step) / rate, now
                     text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-                    print(f"task {task + 1}/{args.num_tasks} (category {', '.join(names[c] for c in y)}), step {step}/{steps}, "
-                          f"{rate:.1f} it/s, {text}, {left / 60:.1f} min left", flush=True)  # fmt: skip
+                    print(f"task {task + 1}/{args.num_tasks} (category {', '.join(names[c] for c in y)}), "
+                          f"step {step}/{steps}, {rate:.1f} it/s, {text}, {left / 60:.1f} min left",
+                          flush=True)  # fmt: skip
             if step & (step - 1) == 0 or step == steps:
                 save_samples(generator, seen, run_dir / "samples" / f"task_{task + 1}_step_{step:06d}.png")
                 if args.snapshots == "log" and step < steps:

@@ -1,4 +1,4 @@
-"""Everything that puts a data set on disk, once: fetch and verify MNIST and SVHN, decode LSUN and folders of photographs.
+"""Puts data sets on disk, once: fetches and verifies MNIST and SVHN, decodes LSUN and folders of photographs.
 
 python prepare.py --dataset lsun --data-dir lsun      # ahead of training, which otherwise does it when it starts
 """
@@ -165,10 +165,10 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 
 
 class Source:
-    """The encoded images of one category: a folder of files, or an LMDB, which a few bytes (state) tell from a later one."""
+    """The encoded images of one category: a folder of files, or an LMDB; state tells it from a later version."""
 
     def __init__(self, path, limit):
-        """path: of a folder, or of an LMDB's folder; the first `limit` images in order of path or key are used (0: all)."""
+        """path: of a folder, or of an LMDB's; the first `limit` images in order of path or key are used (0: all)."""
         self.path, self.is_lmdb = path, (path / "data.mdb").exists()
         if self.is_lmdb:
             with self.open() as env, env.begin() as transaction:
@@ -214,7 +214,7 @@ class Source:
                     yield transaction.get(name)
 
     def split(self):
-        """Names by split: a tenth, at least two, whose names hash lowest are for tests; other names change little of that."""
+        """Names by split: the tenth (two at least) whose names hash lowest is for tests, whatever else is there."""
         digest = lambda i: hashlib.sha256(as_text(self.names[i]).encode()).digest()
         held_out = set(sorted(range(len(self.names)), key=digest)[: max(2, len(self.names) // 10)])
         return {split: [name for i, name in enumerate(self.names) if (i in held_out) == (split == "test")]
@@ -227,7 +227,7 @@ def as_text(name):
 
 
 def list_images(folder):
-    """Paths, relative to folder and sorted, of the images at any depth; hidden ones are left out, links followed once."""
+    """Sorted paths, relative to folder, of the images at any depth, but hidden ones; links are followed once."""
     found, visited = [], set()
     for root, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(root)
@@ -272,9 +272,9 @@ def find_sources(dataset, root, names, limit):
         missing = [path.name for path in train.values() if not (path / "data.mdb").exists()]
         if missing:
             sizes = ", ".join(f"{name} ({count:,} images)" for name, count in LSUN.items())
-            sys.exit(f"error: {', '.join(missing)} not found in --data-dir {root}; download LSUN's categories {sizes} from "
-                     f"the data set's site (lsun.cs.princeton.edu) and unpack them there, as {root}/bedroom_train_lmdb/"
-                     "data.mdb and so on; --dataset folder learns from a folder of your own images today")  # fmt: skip
+            sys.exit(f"error: {', '.join(missing)} not found in --data-dir {root}; download LSUN's categories {sizes} "
+                     f"from its site (lsun.cs.princeton.edu) and unpack them, to {root}/bedroom_train_lmdb/data.mdb "
+                     "and so on; --dataset folder learns from a folder of your own images today")  # fmt: skip
         official = all((path / "data.mdb").exists() for path in test.values())
     else:
         if not root.is_dir():
@@ -324,15 +324,15 @@ def lock(folder):
 def cached_images(dataset, data_dir, split, names, size, limit, crop, cache_dir):
     """The pixels of a split of LSUN or a folder, memory-mapped, and how many images each category has.
 
-    The test split is the official one (LSUN: *_val_lmdb; folder: test/ or val/, beside train/ or beside the categories);
-    where there is none, it is a tenth of each category, by name, and the rest is for training.
-    The first call decodes both into cache_dir; a kill leaves no cache, a second process waits for the first.
-    Returns np.memmap uint8 [N, 3, size, size], sorted by category, and a dict of category name and count.
+    The test split is the official one (LSUN: *_val_lmdb; folder: test/ or val/, beside train/ or beside the
+    categories); where there is none, it is a tenth of each category, by name, and the rest is for training. The first
+    call decodes both into cache_dir; a kill leaves no cache, a second process waits for the first. Returns np.memmap
+    uint8 [N, 3, size, size], sorted by category, and a dict of category name and count.
     """
     sources, official = find_sources(dataset, data_dir, names, limit)
     if len(sources) < 2:
-        sys.exit(f"error: {data_dir}: found {len(sources)} categories ({', '.join(sources)}), expected at least 2, each a "
-                 "sub-folder with images")  # fmt: skip
+        sys.exit(f"error: {data_dir}: found {len(sources)} categories ({', '.join(sources)}), expected at least 2, "
+                 "each a sub-folder with images")  # fmt: skip
     few = [f"{name} ({len(source.names)})" for name, source in sources.items() if len(source.names) < 4]
     if few:
         sys.exit(f"error: {data_dir}: too few images in {', '.join(few)}; expected at least 4 in each category")
@@ -366,8 +366,8 @@ def cached_images(dataset, data_dir, split, names, size, limit, crop, cache_dir)
 def build_cache(paths, summary, parts, size, crop):
     """Decode parts [(split, category, source, names)] on all cores into a file for each split, and tell the progress.
 
-    summary, written at the end: JSON with the counts, every image that does not decode, and every one that stands twice,
-    in two categories or in both splits.
+    summary, written at the end: JSON with the counts, every image that does not decode, and every one that stands
+    twice, in two categories or in both splits.
     """
     temporary = {split: path.with_name(path.name + ".tmp") for split, path in paths.items()}
     for path in temporary.values():
@@ -376,7 +376,7 @@ def build_cache(paths, summary, parts, size, crop):
     needed, free = total * 3 * size * size, shutil.disk_usage(summary.parent).free
     if needed > free:
         sys.exit(f"error: {summary.parent} has {free / 1e9:.2f} GB free, the cache of {total:,} images needs "
-                 f"{needed / 1e9:.2f}; make room, choose another --cache-dir, or fewer --images-per-category")  # fmt: skip
+                 f"{needed / 1e9:.2f}; make room, or choose another --cache-dir or --images-per-category")  # fmt: skip
     counts, seen, unreadable, twice, done = {split: {} for split in paths}, {}, [], [], 0
     started = told = time.monotonic()
     try:
@@ -403,8 +403,8 @@ def build_cache(paths, summary, parts, size, crop):
                         print(f"data: decoded {done:,} of {total:,} images ({category}), {rate:.0f}/s, "
                               f"{(total - done) / rate / 60:.1f} min left", flush=True)  # fmt: skip
                 if not counts[split][category]:
-                    sys.exit(f"error: none of {len(names)} images of {category} for {split}ing could be read; expected PNG, "
-                             "JPEG or WebP files")  # fmt: skip
+                    sys.exit(f"error: none of {len(names)} images of {category} for {split}ing could be read; "
+                             "expected PNG, JPEG or WebP files")  # fmt: skip
             for file in files.values():
                 file.flush()
                 os.fsync(file.fileno())

@@ -3,8 +3,8 @@
     python benchmark/data.py           # a table, and results/data_cpu.json; needs 5 GB of free disk for a while
 
 Decoding: JPEGs of 341×256 pixels made here, in one thread and on all cores. Drawing: 400 000 images of 64×64 in four
-categories, as LSUN in the paper, task by task and all categories at once, by a process of its own; "waiting" is the share of
-time that draw() waits for the reader while every batch is followed by --work milliseconds of something else.
+categories, as LSUN in the paper, task by task and all categories at once, by a process of its own; "waiting" is the
+share of time that draw() waits for the reader while every batch is followed by --work milliseconds of something else.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def decoding(threads):
 
 
 def draw(path, joint, work):
-    """Prints JSON: share of time waiting, milliseconds a batch, peak resident memory in GB (what imports take included)."""
+    """Prints JSON: share of time waiting, milliseconds a batch, peak resident memory in GB, imports included."""
     images = np.memmap(path, np.uint8, "c", shape=(400_000, 3, 64, 64))
     real_images = RealImages(images, torch.arange(4).repeat_interleave(100_000), torch.device("cpu"))
     waited = total = 0.0

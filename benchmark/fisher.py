@@ -3,9 +3,9 @@
     python benchmark/fisher.py RUN_OF_EWC RUN_OF_REWC        # then results/fisher.json and results/fisher.md
 
 For the generator after task 1 and its only category, by layer: the share of the squared Frobenius norm of the Fisher
-information matrix (pixel likelihood, weights only) that lies on its diagonal, in plain and in rotated coordinates. And for
-each run, what happened to that category in task 2: the mean squared change of an image in truth, and as the diagonal
-predicted it, Σ_i F_i (θ_i − θ*_i)²: a penalty can hold only what its F sees.
+information matrix (pixel likelihood, weights only) that lies on its diagonal, in plain and in rotated coordinates. And
+for each run, what happened to that category in task 2: the mean squared change of an image in truth, and as the
+diagonal predicted it, Σ_i F_i (θ_i − θ*_i)²: a penalty can hold only what its F sees.
 """
 
 import argparse

@@ -6,8 +6,8 @@
 
 The reference below is written as public ports of WGAN-GP write it: float32, separate critic passes on real and on fake
 images, batches from a DataLoader on the host, and .item() in every step. It computes the losses of sft.py (checked
-before timing). Reference and scripts run in turn, each alone, as processes of their own, on MNIST; of every run the steps
-before --warmup are left out, and the rest is read, like a user's, from the rate in metrics.jsonl. Linux.
+before timing). Reference and scripts run in turn, each alone, as processes of their own, on MNIST; of every run the
+steps before --warmup are left out, and the rest is read, like a user's, from the rate in metrics.jsonl. Linux.
 """
 
 import argparse
@@ -117,7 +117,7 @@ def measure(script, tasks, args, scratch):
 
 
 def profile(script, args):
-    """Print the ten operations of --iters steps of a script that take the most time by themselves, start-up included."""
+    """Print the ten operations of --iters steps of a script that take the most time, start-up included."""
     with tempfile.TemporaryDirectory() as scratch:
         options = ["--data-dir", args.data_dir, "--run-dir", scratch, "--num-tasks", 1, "--iters", args.iters]
         sys.argv = [f"{script}.py", *map(str, options), "--device", args.device]
@@ -165,9 +165,7 @@ def main():
             flat[script] = statistics.median(windows[args.flat]) / statistics.median(windows[2])
     base, sft = statistics.median(times["reference"]), statistics.median(times.get("sft", times["reference"]))
     rows = {}
-    print(
-        "| | ms per iteration | min – max | reference / it | it / sft | peak MB |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    print("| | ms per iteration | min – max | reference / it | it / sft | peak MB |\n" + "|" + " --- |" * 6)
     for name, values in times.items():
         ms = statistics.median(values)
         rows[name] = dict(

@@ -2,9 +2,9 @@
 
     python benchmark/sweep.py                  # sweep/…, then results/sweep_ewc.json and results/sweep_ewc.md
 
-Each run learns five digits; the table has the accuracy after two and after five tasks, split into stability (the mean over
-the older categories) and plasticity (the newest one). --jobs runs go side by side, one CPU thread each; a sweep that was
-stopped continues.
+Each run learns five digits; the table has the accuracy after two and after five tasks, split into stability (the mean
+over the older categories) and plasticity (the newest one). --jobs runs go side by side, one CPU thread each; a sweep
+that was stopped continues.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Photographs, LMDBs and .mat files, all made here: what is decoded, how it is split and cached, and what is refused."""
+"""Photographs, LMDBs and .mat files, made here: what is decoded, how it is split and cached, what is refused."""
 
 import json
 import shutil

@@ -60,8 +60,9 @@ def result(method, accuracy, features="judge", **changes):
                samples_per_category=[1000] * 5)  # fmt: skip
     averages = [50.0] * 4 + [accuracy]
     return dict(
-        arguments=arguments | changes, accuracy=matrix, average_accuracy=averages, forgetting=1.0, backward_transfer=-1.0,
-        fid=fid, reverse_accuracy=accuracy - 1, reverse_accuracy_ceiling=99.5, diversity=[0.5] * 5 + [None],
+        arguments=arguments | changes, accuracy=matrix, average_accuracy=averages, forgetting=1.0,
+        backward_transfer=-1.0, fid=fid, reverse_accuracy=accuracy - 1, reverse_accuracy_ceiling=99.5,
+        diversity=[0.5] * 5 + [None],
         judge_accuracy=99.0, data="0123abcd", samples=6400, statistics="batch", minutes=2.0,
     )  # fmt: skip
 
@@ -487,8 +488,8 @@ def test_colour_images_are_learned_for_longer_and_shifted(monkeypatch):
     assert len(seen) == 12
     seen.clear()
     scoring.train_classifier(images[:, :1], labels, 2, "cpu", "test")
-    assert len(seen) == 8 and all(image.numpy().tobytes() in {i.numpy().tobytes() for i in scoring.normalise(images[:, :1])}
-                                  for image in seen[0])  # fmt: skip
+    originals = {image.numpy().tobytes() for image in scoring.normalise(images[:, :1])}
+    assert len(seen) == 8 and all(image.numpy().tobytes() in originals for image in seen[0])
 
 
 # The cache
@@ -574,9 +575,9 @@ def test_eval_scores_every_run_below_a_folder(folder, tiny_data):
     assert "of 60 real test images right" in done.stderr and list(tiny_data.glob("judge-idx-*.pt"))
 
     results = json.loads((folder / "one" / "eval.json").read_text())
-    assert results.keys() == {"average_accuracy", "accuracy", "forgetting", "backward_transfer", "fid", "reverse_accuracy",
-                              "reverse_accuracy_ceiling", "diversity", "intermediate", "judge_accuracy", "data",
-                              "samples", "statistics", "minutes", "arguments"}  # fmt: skip
+    assert results.keys() == {"average_accuracy", "accuracy", "forgetting", "backward_transfer", "fid",
+                              "reverse_accuracy", "reverse_accuracy_ceiling", "diversity", "intermediate",
+                              "judge_accuracy", "data", "samples", "statistics", "minutes", "arguments"}  # fmt: skip
     for matrix in (results["accuracy"], results["fid"]["test"]["matrix"], results["fid"]["train"]["matrix"]):
         assert [[value is None for value in row] for row in matrix] == [[c > t for c in range(3)] for t in range(3)]
         assert all(0 <= value for row in matrix for value in row if value is not None)

@@ -16,14 +16,14 @@ LIMITS = {
     "sft": (325, 0, 0),
     "joint": (325, 4, 4),
     "mergan_jtr": (345, 3, 20),
-    "mergan_ra": (352, 5, 35),
-    "ewc": (395, 5, 80),
+    "mergan_ra": (355, 5, 35),
+    "ewc": (400, 5, 80),
     "rewc": (500, 5, 180),
 }
 
 
 def source(script):
-    return (ROOT / f"{script}.py").read_text()
+    return (ROOT / f"{script}.py").read_text(encoding="utf-8")
 
 
 def definitions(script):
@@ -96,6 +96,11 @@ def test_the_main_job_needs_the_five_packages_alone(script):
     roots = {name.split(".")[0] for name in imports(script)} - elsewhere
     ours = {"common", "prepare", "torch", "torchvision", "numpy", "scipy", "PIL"}  # torchvision brings PIL
     assert roots - sys.stdlib_module_names <= ours
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("*.py"), *ROOT.glob("*/*.py")], ids=lambda path: path.name)
+def test_no_line_is_wider_than_120_columns(path):
+    assert max(map(len, path.read_text(encoding="utf-8").splitlines())) <= 120
 
 
 def test_common_holds_models_and_data_loaders_only():
