@@ -146,12 +146,14 @@ def samples(groups, args):
 def evolution(groups, args):
     """What is painted for one category from the same z: after every task, and in steps inside tasks."""
     tasks = max(group.tasks for group in groups)
-    title = f"what is painted for category {args.category}\n({setting(groups)})"
+    names = max((group.names() for group in groups), key=len)
+    category = names[args.category] if args.category < len(names) else args.category
+    title = f"what is painted for category {category}\n({setting(groups)})"
     figure, axes = plt.subplots(
         len(groups), tasks, figsize=(1.3 * tasks + 0.6, 1.35 * len(groups) + 0.6), squeeze=False, layout="compressed"
     )
     for row, group in zip(axes, groups):
-        row[0].set_ylabel(group.label, fontsize=9)
+        row[0].set_ylabel(group.label.replace(" ", "\n"), fontsize=9)
         for task, ax in enumerate(row, start=1):
             path = group.run / f"task_{task}.pt"
             tile(ax, paint(path, args.category, 4), 2)
@@ -177,17 +179,17 @@ def evolution(groups, args):
     sparse = [(t, s) for t, s in moments if t > args.category and ((t, s) in ends or s.bit_length() % 2)]  # 1, 4, 16, …
     if not sparse:
         sys.exit(f"error: no run has learned category {args.category} yet: no evolution_steps.png, no evolution.gif")
-    size = (0.36 * len(sparse) + 1.2, 0.42 * len(moving) + 1.1)
+    size = (0.36 * len(sparse) + 1.4, 0.42 * len(moving) + 1.1)
     figure, axes = plt.subplots(len(moving), len(sparse), figsize=size, squeeze=False)
     for row, group in zip(axes, moving):
-        row[0].set_ylabel(group.label, rotation=0, ha="right", va="center", fontsize=8)
+        row[0].set_ylabel(group.label.replace(" ", "\n"), rotation=0, ha="right", va="center", fontsize=8)
         for ax, moment in zip(row, sparse):
             images = painted.get((group.label, moment))
             tile(ax, None if images is None else images[:1], 1)
     for ax, (task, step) in zip(axes[0], sparse):
         ax.set_title(f"task {task}\n\n{step}" if step == 1 else step, fontsize=7)
     figure.suptitle(f"by task and step, {title}", fontsize=9)
-    figure.subplots_adjust(1.1 / size[0], 0.02, 0.99, 1 - 1 / size[1], 0.03, 0.05)
+    figure.subplots_adjust(1.3 / size[0], 0.02, 0.99, 1 - 1 / size[1], 0.03, 0.05)
     save(figure, args.output / "evolution_steps.png")
     animation(moving, moments, ends, painted, args)
 
