@@ -273,11 +273,11 @@ class Reference:
     def __init__(self, data, args):
         """data: data_options of a run; args: those of eval.py."""
         folder = cache_folder(**data)
-        folder.mkdir(parents=True, exist_ok=True)
         self.args, self.cache = args, folder / "eval_cache.json"
         with contextlib.redirect_stdout(sys.stderr):  # standard output is the table's
             images, self.labels, self.names = load_dataset(split="train", **data)
             test_images, self.test_labels, _ = load_dataset(split="test", **data)
+        folder.mkdir(parents=True, exist_ok=True)
         self.images, self.test_images = map(torch.as_tensor, (images, test_images))
         path = folder / f"judge-{data['dataset']}-{digest(self.images, self.labels, JUDGE_RECIPE)[:8]}.pt"
         layout = dict(device=args.device, memory_format=torch.channels_last)
@@ -609,7 +609,7 @@ def main():
             data = data_options(arguments) | {"data_dir": args.data_dir or arguments["data_dir"]}
             data |= {"cache_dir": args.cache_dir} if args.cache_dir else {}
             source = json.dumps(data, sort_keys=True)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             broken.append(f"{run / 'args.json'} ({type(error).__name__}: {error})")
             continue
         try:
