@@ -116,20 +116,24 @@ class Generator(nn.Module):
         self.train(was_training)
 
 
-class UpBlock(nn.Module):
-    """Doubles height and width: norm, ReLU, 3×3 convolution, twice, beside a 1×1 shortcut.
+class ResidualBlock(nn.Module):
+    """Norm, ReLU, 3×3 convolution, twice, beside a 1×1 shortcut. norm: makes a normalisation of n channels."""
 
-    norm: a function that makes a normalisation of n channels. The shortcut convolves before it repeats pixels, which is
-    the same function as the other order at a quarter of the cost.
-    """
-
-    def __init__(self, num_in, num_out, norm):
+    def __init__(self, num_in, num_inner, num_out, norm):
         super().__init__()
-        self.norms = nn.ModuleList([norm(num_in), norm(num_out)])
-        self.convs = nn.ModuleList([nn.Conv2d(n, num_out, 3, padding=1) for n in (num_in, num_out)])
+        self.norms = nn.ModuleList([norm(num_in), norm(num_inner)])
+        sizes = [(num_in, num_inner), (num_inner, num_out)]
+        self.convs = nn.ModuleList([nn.Conv2d(n, m, 3, padding=1) for n, m in sizes])
         self.shortcut = nn.Conv2d(num_in, num_out, 1)
         for conv in self.convs:
             nn.init.kaiming_normal_(conv.weight)  # He et al. 2015, for layers behind a ReLU
+
+
+class UpBlock(ResidualBlock):
+    """Doubles height and width. Repeating pixels after the shortcut is the same function as before, and cheaper."""
+
+    def __init__(self, num_in, num_out, norm):
+        super().__init__(num_in, num_out, num_out, norm)
 
     def forward(self, x, y):
         h = self.convs[0](F.interpolate(F.relu(self.norms[0](x, y)), scale_factor=2))
@@ -137,16 +141,11 @@ class UpBlock(nn.Module):
         return F.interpolate(self.shortcut(x), scale_factor=2) + h
 
 
-class DownBlock(nn.Module):
-    """Halves height and width: norm, ReLU, 3×3 convolution, twice, beside a 1×1 shortcut, each then averaged."""
+class DownBlock(ResidualBlock):
+    """Halves height and width, by averaging."""
 
     def __init__(self, num_in, num_out, norm):
-        super().__init__()
-        self.norms = nn.ModuleList([norm(num_in), norm(num_in)])
-        self.convs = nn.ModuleList([nn.Conv2d(num_in, n, 3, padding=1) for n in (num_in, num_out)])
-        self.shortcut = nn.Conv2d(num_in, num_out, 1)
-        for conv in self.convs:
-            nn.init.kaiming_normal_(conv.weight)  # He et al. 2015, for layers behind a ReLU
+        super().__init__(num_in, num_in, num_out, norm)
 
     def forward(self, x):
         h = self.convs[0](F.relu(self.norms[0](x)))

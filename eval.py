@@ -40,7 +40,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from common import DownBlock, Judge, cache_folder, data_options, load_dataset, make_generator, normalise
+from common import DownBlock, Judge, ResidualBlock, cache_folder, data_options, load_dataset, make_generator, normalise
 
 # MeRGAN, table 1: accuracy in percent, by data set and number of tasks.
 PAPER = {
@@ -162,6 +162,7 @@ def train_classifier(images, labels, num_categories, device, name, seed=0):
 
 JUDGE_RECIPE = [
     inspect.getsource(Judge),
+    inspect.getsource(ResidualBlock),
     inspect.getsource(DownBlock),
     inspect.getsource(train_classifier),
     JUDGE_EPOCHS,

@@ -66,17 +66,22 @@ def kronecker(rotation, weight):
     return torch.stack([rotation.rotate(e, rotation.u2, rotation.u1).flatten() for e in basis], dim=1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_fisher_equals_a_loop_over_single_samples(kind):
-    generator, critic, y, z, v = networks()
+def fisher_by_loop(generator, critic, y, z, v, kind):
+    """E[g²] over samples, one at a time."""
     expected = [torch.zeros_like(w) for w in generator.parameters()]
     for i in range(len(z)):
         image = generator(z[i : i + 1], y)
         likelihood = critic(image)[0].sum() if kind == "critic" else (image * v[i : i + 1]).sum()
         for total, g in zip(expected, torch.autograd.grad(likelihood, list(generator.parameters()))):
             total += g.square() / len(z)
+    return expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fisher_equals_a_loop_over_single_samples(kind):
+    generator, critic, y, z, v = networks()
     fisher = ewc.fisher_information(generator, critic, y, z, v, kind, chunk=4)
-    for ours, theirs in zip(fisher, expected):
+    for ours, theirs in zip(fisher, fisher_by_loop(generator, critic, y, z, v, kind), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-15)
     likelihood = ewc.log_likelihood(critic, generator(z, y), v, kind) / len(z)
     batch = torch.autograd.grad(likelihood, list(generator.parameters()))
@@ -201,14 +206,8 @@ def test_a_residual_generator_has_the_fisher_of_a_loop_and_none_for_other_catego
     generator = make_generator(3, 3, 64, latent_dim=5, width=1, conditioning="concat").double().eval()
     critic, y = make_critic(3, 3, 64, width=1).double(), torch.tensor([1])
     z, v = torch.randn(3, 5).double(), torch.randn(3, 3, 64, 64).double()
-    expected = [torch.zeros_like(w) for w in generator.parameters()]
-    for i in range(len(z)):
-        image = generator(z[i : i + 1], y)
-        likelihood = critic(image)[0].sum() if kind == "critic" else (image * v[i : i + 1]).sum()
-        for total, g in zip(expected, torch.autograd.grad(likelihood, list(generator.parameters()))):
-            total += g.square() / len(z)
     fisher = ewc.fisher_information(generator, critic, y, z, v, kind, chunk=2)
-    for ours, theirs in zip(fisher, expected):
+    for ours, theirs in zip(fisher, fisher_by_loop(generator, critic, y, z, v, kind), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-15)
     of_linear = dict(zip(dict(generator.named_parameters()), fisher))["linear.weight"]
     assert (of_linear[:, [5, 7]] == 0).all() and (of_linear[:, 6] > 0).any()  # one-hot columns: 5, 6, 7
