@@ -6,6 +6,7 @@ Networks and hyperparameters follow Memory Replay GANs (Wu et al., NeurIPS 2018,
 import hashlib
 import json
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -176,6 +177,27 @@ class ResNetGenerator(Generator):
         return self.conv(F.relu(self.norm(x, y)))
 
 
+class LeakyReLU(torch.autograd.Function):
+    """Leaky ReLU 0.2, to the bit PyTorch's, but its second derivative is nothing where PyTorch's is a tensor of zeros.
+
+    So the gradient penalty does not pay for a backward pass of the last convolution, its dearest, that adds zeros.
+    """
+
+    generate_vmap_rule = True  # for the Fisher information
+
+    @staticmethod
+    def forward(x):
+        return F.leaky_relu(x, 0.2)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return torch.ops.aten.leaky_relu_backward(grad, ctx.saved_tensors[0].detach(), 0.2, False)
+
+
 class Critic(nn.Module):
     """32×32 critic with a score head D(x) and a class head C(x) (MeRGAN section 5.1, authors' code).
 
@@ -197,7 +219,7 @@ class Critic(nn.Module):
     def features(self, x):
         """Images → [N, channels, 4, 4]."""
         for conv in self.convs:
-            x = F.leaky_relu(conv(x), 0.2)
+            x = LeakyReLU.apply(conv(x))
         return x
 
     def forward(self, x):
@@ -241,7 +263,7 @@ def make_critic(num_categories, channels, image_size=32, **options):
 
 
 class Judge(nn.Module):
-    """The classifier by which eval.py scores generated images, with a 128-d feature layer.
+    """The classifier by which eval.py scores generated images, with a 128-d feature layer, and the solver of dgr.py.
 
     32×32: two convolutional blocks. 64×64: a small residual network.
     """
@@ -264,6 +286,40 @@ class Judge(nn.Module):
     def forward(self, x):
         """x: float [N, channels, H, W] in [−1, 1] → class logits [N, num_categories]."""
         return self.head(self.body(x))
+
+
+warnings.filterwarnings("ignore", "This instance was constructed with capturable")  # Adam's, before the capture
+
+
+class CudaGraph:
+    """A method script's update() as a CUDA graph: the hundreds of kernels of a generator iteration in one launch.
+
+    The first calls run as they are, on the stream that the capture will use; the next is recorded without running, and
+    replayed from then on. update() must take no value from the GPU, use the same tensors in every call, and draw random
+    numbers from the GPU's default generator, which goes on as if every kernel had been launched by itself. Returns
+    what update() does, a dict of tensors; from the capture on, every call overwrites them.
+    """
+
+    def __init__(self, update, warm_up=3):
+        self.update, self.warm_up, self.graph, self.stream = update, warm_up, None, torch.cuda.Stream()
+
+    def __call__(self):
+        if self.warm_up:
+            self.warm_up -= 1
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
+                values = {name: value.detach() for name, value in self.update().items()}
+            torch.cuda.current_stream().wait_stream(self.stream)
+            return values
+        if self.graph is None:
+            self.graph = torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(self.graph, stream=self.stream):
+                    self.values = {name: value.detach() for name, value in self.update().items()}
+            except RuntimeError as error:
+                sys.exit(f"error: no CUDA graph could be captured ({error}); continue with --cuda-graph off")
+        self.graph.replay()
+        return self.values
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -416,6 +472,11 @@ class RealImages:
             else f"read from {self.map.filename} one batch ahead"
         )
         print(f"data: {last - first:,} images of the task, {size / 1e9:.2f} GB, {where}", flush=True)
+
+    @property
+    def static(self):
+        """Whether draw() launches the same kernels in every call, as a CUDA graph asks for."""
+        return self.device.type == "cuda" and self.held is not None
 
     def room(self):
         """Bytes that images may take on the device."""

@@ -7,7 +7,8 @@
 Writes eval.json into each run. Lists have one entry a category, matrices one row a task; null: not seen, or no file.
     accuracy, average_accuracy
         percent of generated images that the judge, a classifier trained on real images, takes for the category asked
-        for: a matrix, and its mean over the seen categories after each task
+        for: a matrix, and its mean over the seen categories after each task; a generator that cannot be asked (dgr.py)
+        is scored on the images that its solver takes for the category, 0 if there are none (draw_by_solver)
     forgetting, backward_transfer
         percentage points, after the last task (definitions: the functions of these names)
     fid
@@ -49,11 +50,12 @@ PAPER = {
 }
 METHODS = ["joint", "sft", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]  # the paper's order; others follow
 # Options that change no result, or whose effect is compared otherwise.
-ELSEWHERE = "run_dir data_dir cache_dir data overwrite log_every checkpoint_every snapshots".split()
+ELSEWHERE = "run_dir data_dir cache_dir data overwrite log_every checkpoint_every snapshots cuda_graph".split()
 # What runs did before these options came.
 BEFORE = dict(categories="", images_per_category=None, image_size=32, crop=False, conditioning="cbn", processes=1)
 SETTING = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")  # a table for each
 JUDGE_EPOCHS, JUDGE_STEPS = 4, 800
+PATIENCE = 4  # z per image, where the solver has to find images of a category among all
 SOURCES = [Path(__file__), Path(__file__).with_name("common.py")]  # a cached score is of this very code
 
 
@@ -188,9 +190,36 @@ def percent_right(judge, features, labels):
 # Scores
 
 
+@functools.lru_cache(maxsize=1)
+@torch.no_grad()
+def draw_by_solver(generator, samples, seed, convert):
+    """Images of an unconditional generator (dgr.py), {category: at most `samples` of those its solver takes for it}.
+
+    z are drawn until every category that was learned has its images, but no more than PATIENCE times as many as asked
+    for over all: a category that is rare among the images has fewer, and one that the solver never names has none.
+    """
+    random, y = torch.Generator().manual_seed(seed), generator.seen.new_zeros(4)
+    found = {category: [] for category in generator.seen.tolist()}
+    missing = dict.fromkeys(found, samples)
+    for _ in range(-(-PATIENCE * len(found) * samples // 256)):
+        images = generator(torch.randn(256, generator.config["latent_dim"], generator=random).to(y.device), y)
+        named = generator.solver(images).argmax(1)
+        for category in [category for category, count in missing.items() if count > 0]:
+            found[category].append(convert(images[named == category][: missing[category]]))
+            missing[category] -= len(found[category][-1])
+        if max(missing.values()) <= 0:
+            break
+    return {category: torch.cat(parts) for category, parts in found.items()}
+
+
 @torch.no_grad()
 def draw(generator, category, samples, seed=0, convert=lambda images: images):
-    """samples images [N, C, H, W] of one category, in groups of 64 as in training; the same z for every generator."""
+    """samples images [N, C, H, W] of one category, in groups of 64 as in training; the same z for every generator.
+
+    Of a generator with a solver there may be fewer, or none: draw_by_solver().
+    """
+    if getattr(generator, "solver", None):
+        return draw_by_solver(generator, samples, seed, convert)[category]
     device = generator.linear.weight.device
     z = torch.randn(samples, generator.config["latent_dim"], generator=torch.Generator().manual_seed(seed)).to(device)
     y = torch.tensor([category], device=device)
@@ -361,8 +390,14 @@ def load_generator(path, args):
     generator = make_generator(**snapshot["config"]).to(args.device, memory_format=torch.channels_last)
     generator.load_state_dict(snapshot["generator"])
     if args.statistics == "standing" and "_step_" in path.name:  # inside a task: still those of the last one
-        generator.update_standing_statistics(snapshot["seen"])
-    return generator.train(args.statistics == "batch"), snapshot
+        generator.update_standing_statistics([0] if "solver" in snapshot else snapshot["seen"])
+    generator.train(args.statistics == "batch")
+    if "solver" in snapshot:  # of an unconditional generator, which cannot be asked for a category
+        generator.seen = torch.tensor(snapshot["seen"], device=args.device)
+        solver = Judge(len(snapshot["categories"]), *(generator.config[name] for name in ("channels", "image_size")))
+        solver.load_state_dict(snapshot["solver"])
+        generator.solver = solver.to(args.device, memory_format=torch.channels_last).eval()
+    return generator, snapshot
 
 
 def score_snapshot(path, reference, tasks, samples, args):
@@ -374,12 +409,13 @@ def score_snapshot(path, reference, tasks, samples, args):
     for category in snapshot["seen"]:
         images = draw(generator, category, samples)
         n, judged = reference.count(category, tasks, samples), embed(reference.judge, images)
-        scores["accuracy"][category] = percent_right(reference.judge, judged, category)
-        scores["diversity"][category] = mean_distance(judged[:n]) / reference.real_distance(category, n)
+        scores["accuracy"][category] = percent_right(reference.judge, judged, category) if len(images) else 0.0
+        spread = mean_distance(judged[:n]) if len(images) > 1 else 0.0
+        scores["diversity"][category] = spread / reference.real_distance(category, n)
         drawn.append(judged[:n] if args.fid_features == "judge" else reference.features(images[:n]))
         for split in real:
             real[split].append(reference.real(split, category)[:n])
-            scores[f"fid_{split}"][category] = fid(drawn[-1], real[split][-1])
+            scores[f"fid_{split}"][category] = fid(drawn[-1], real[split][-1]) if len(images) > 1 else None
     for split in real:
         scores[f"fid_{split}_all"] = fid(torch.cat(drawn), torch.cat(real[split]))
     scores["average_accuracy"] = statistics.fmean(v for v in scores["accuracy"] if v is not None)
@@ -391,8 +427,9 @@ def score_reverse(path, reference, args):
     generator, snapshot = load_generator(path, args)
     seen = snapshot["seen"]
     each = torch.isin(reference.labels, torch.tensor(seen)).sum().item() // len(seen)
-    images = torch.cat([draw(generator, c, -(-each // 64) * 64, seed=1, convert=pixels)[:each] for c in seen])
-    return reference.reverse_accuracy(images, torch.tensor(seen).repeat_interleave(each), seen)
+    images = [draw(generator, c, -(-each // 64) * 64, seed=1, convert=pixels)[:each] for c in seen]
+    labels = torch.tensor(seen).repeat_interleave(torch.tensor(list(map(len, images))))
+    return reference.reverse_accuracy(torch.cat(images), labels, seen)
 
 
 def score(run, reference, args):

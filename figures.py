@@ -107,7 +107,8 @@ def paint(path, category, n):
     except Exception as error:
         skipped.append(f"{path} ({type(error).__name__})")
         return None
-    return draw(generator, category, -(-n // 64) * 64)[:n] if category in snapshot["seen"] else None
+    images = draw(generator, category, -(-n // 64) * 64)[:n] if category in snapshot["seen"] else []
+    return images if len(images) else None
 
 
 def tile(ax, images, columns):
@@ -116,7 +117,7 @@ def tile(ax, images, columns):
     for spine in ax.spines.values():
         spine.set_visible(False)
     if images is not None:
-        ax.imshow(make_grid((images + 1) / 2, columns, padding=0).clamp(0, 1).permute(1, 2, 0))
+        ax.imshow(make_grid((images + 1) / 2, columns, padding=0).clamp(0, 1).permute(1, 2, 0).numpy())
 
 
 def save(figure, path):
@@ -336,7 +337,10 @@ def tsne(groups, args):
 
 @torch.no_grad()
 def paint_run(args):
-    """Draw images of chosen categories by one saved generator with standing statistics, the same z for each."""
+    """Draw images of chosen categories by one saved generator with standing statistics, the same z for each.
+
+    Of dgr.py, those that its solver takes for them.
+    """
     path = Path(args.run)
     if path.is_dir():
         saved = sorted(path.glob("task_*.pt"), key=lambda path: int(path.stem.split("_")[1]))
@@ -359,7 +363,15 @@ def paint_run(args):
         angle = torch.arccos(torch.cosine_similarity(z[0], z[-1], dim=0))
         t = torch.linspace(0, 1, args.n)[:, None]
         z = (torch.sin((1 - t) * angle) * z[0] + torch.sin(t * angle) * z[-1]) / torch.sin(angle)
-    images = torch.cat([generator(z, torch.tensor([category])) for category in chosen])
+    if "solver" not in snapshot:
+        images = torch.cat([generator(z, torch.tensor([category])) for category in chosen])
+    elif args.interpolate:
+        sys.exit(f"error: --interpolate: {path} cannot be asked for a category; leave it out")
+    else:
+        images = [draw(generator, category, -(-args.n // 64) * 64, args.seed)[: args.n] for category in chosen]
+        for category in (category for category, found in zip(chosen, images) if len(found) < args.n):
+            sys.exit(f"error: {path}: its solver takes fewer than {args.n} images for category {category}; lower -n")
+        images = torch.cat(images)
     columns = round(args.n**0.5) if len(chosen) == 1 and not args.interpolate else args.n
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     save_image(images, args.output, nrow=columns, normalize=True, value_range=(-1, 1))

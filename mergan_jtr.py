@@ -26,7 +26,16 @@ import torch
 import torch.nn.functional as F
 from torchvision.utils import save_image
 
-from common import DATASETS, RealImages, add_data_options, fingerprint, load_dataset, make_critic, make_generator
+from common import (
+    DATASETS,
+    CudaGraph,
+    RealImages,
+    add_data_options,
+    fingerprint,
+    load_dataset,
+    make_critic,
+    make_generator,
+)
 
 METHOD = Path(__file__).stem
 TORCHRUN = "LOCAL_RANK" in os.environ
@@ -52,6 +61,7 @@ def parse_args():
     add("--seed", type=int, default=1, help="of weights, noise and batches")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda where there is one")
     add("--amp", choices=("auto", "off", "bf16"), default="auto", help="auto: bf16 on CPUs that multiply it natively")
+    add("--cuda-graph", choices=("auto", "off"), default="auto", help="auto: on a GPU, one launch per generator step")
     add("--run-dir", default=None, help="where results go; None: runs/<dataset>__<method>__<seed>")
     add("--snapshots", choices=("log", "tasks"), default="log", help="log: also at steps 1, 2, 4, … of a task")
     add("--log-every", type=int, default=25, help="generator steps between lines of metrics.jsonl")
@@ -147,7 +157,8 @@ def open_run(args):
             theirs = dict(json.loads((run_dir / "args.json").read_text()))
         except (ValueError, TypeError):
             sys.exit(f"error: {run_dir / 'args.json'} is damaged or not ours; restore it, or --overwrite")
-        names = sorted((ours.keys() | theirs.keys()) - {"run_dir", "data_dir", "cache_dir", "overwrite", "snapshots"})
+        free = {"run_dir", "data_dir", "cache_dir", "overwrite", "snapshots", "cuda_graph"}  # they change no weight
+        names = sorted((ours.keys() | theirs.keys()) - free)
         differing = [f"{n}: {theirs.get(n)} there, {ours.get(n)} here" for n in names if ours.get(n) != theirs.get(n)]
         if differing:
             sys.exit(f"error: {run_dir} holds a run with other arguments ({'; '.join(differing)}); "
@@ -293,14 +304,16 @@ def main():
         past = torch.arange(task, device=device)  # the categories replayed
         share = max(task, 1) if args.replay == "share" else 1
         n_past = args.batch_size // share
-        critic_optimizer = torch.optim.Adam(critic_weights, args.learning_rate, betas=(0.0, 0.9), fused=True)
-        generator_optimizer = torch.optim.Adam(generator_weights, args.learning_rate, betas=(0.0, 0.9), fused=True)
+        adam = dict(lr=args.learning_rate, betas=(0.0, 0.9), fused=True, capturable=args.device == "cuda")
+        critic_optimizer = torch.optim.Adam(critic_weights, **adam)
+        generator_optimizer = torch.optim.Adam(generator_weights, **adam)
         if first_step:
             critic_optimizer.load_state_dict(checkpoint["optimizers"][0])
             generator_optimizer.load_state_dict(checkpoint["optimizers"][1])
 
+        iterate = CudaGraph(update) if args.cuda_graph == "auto" and PROCESSES == 1 and real_images.static else update
         for step in range(first_step + 1, steps + 1):
-            losses = update()
+            losses = iterate()
             due = stopped or step % args.checkpoint_every == 0
             if due or step % args.log_every == 0 or step == steps:
                 values = {name: loss.item() for name, loss in losses.items()}

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 torch.set_num_threads(1)
 
 METHODS = ["sft", "joint", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]
-METHODS = [method for method in METHODS if (ROOT / f"{method}.py").exists()]
+UNCONDITIONAL = ["dgr"]  # whose generators know one category alone
 TINY = ("--dataset idx --iters 4 --batch-size 12 --critic-steps 2 --width 4 --latent-dim 8 --learning-rate 1e-3 "
         "--device cpu --amp off --log-every 1 --checkpoint-every 2").split()  # fmt: skip
 OWN = {method: ["--fisher-samples", "64"] for method in ("ewc", "rewc")}

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.datasets import MNIST
 
+import common
 import prepare
 from common import (
     ConditionalBatchNorm2d,
@@ -149,6 +151,40 @@ def test_critic_has_a_score_and_class_logits_in_float32_also_under_bfloat16():
         score, logits = critic(torch.randn(5, 1, 32, 32))
     assert score.shape == (5,) and logits.shape == (5, 3)
     assert score.dtype == logits.dtype == torch.float32
+
+
+class Convolutions(TorchDispatchMode):
+    """Counts the convolutions of a block, those of backward passes included."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function == torch.ops.aten.convolution_backward.default:
+            self.count += sum(args[-1][:2])  # for the input, for the weights
+        self.count += function == torch.ops.aten.convolution.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype, bf16", [(torch.float64, False), (torch.float32, False), (torch.float32, True)])
+def test_critics_leaky_relu_is_pytorchs_to_the_bit_and_its_second_derivative_is_cheaper(dtype, bf16, monkeypatch):
+    """Score, its gradient for the image, and the gradient penalty's for the weights; also under bfloat16."""
+    torch.manual_seed(0)
+    critic, x = Critic(3, 1, width=4).to(dtype), torch.randn(6, 1, 32, 32, dtype=dtype).requires_grad_()
+
+    def derivatives():
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), Convolutions() as counted:
+            score, _ = critic(x)
+            (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
+            penalty = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+            of_penalty = torch.autograd.grad(penalty, [*(conv.weight for conv in critic.convs), critic.score.weight])
+        return [score, gradient, *of_penalty], counted.count
+
+    ours, our_count = derivatives()
+    monkeypatch.setattr(common.LeakyReLU, "apply", lambda h: F.leaky_relu(h, 0.2))
+    theirs, their_count = derivatives()
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs))
+    assert all(gradient.abs().sum() > 0 for gradient in ours)
+    assert our_count == their_count - 2  # the last layer's, for its input and for its weights
 
 
 def test_critic_scores_each_image_by_itself():

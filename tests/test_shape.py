@@ -13,12 +13,13 @@ from conftest import METHODS, ROOT
 OTHERS = [method for method in METHODS if method != "sft"]
 # Most lines in the file, and most lines removed from and added to sft.py below the docstring.
 LIMITS = {
-    "sft": (325, 0, 0),
-    "joint": (325, 4, 4),
-    "mergan_jtr": (345, 3, 20),
-    "mergan_ra": (355, 5, 35),
-    "ewc": (400, 5, 80),
-    "rewc": (500, 5, 180),
+    "sft": (340, 0, 0),
+    "joint": (340, 4, 4),
+    "mergan_jtr": (360, 3, 20),
+    "mergan_ra": (370, 5, 35),
+    "ewc": (415, 5, 80),
+    "rewc": (515, 5, 180),
+    "dgr": (365, 16, 40),
 }
 
 
