@@ -7,10 +7,13 @@
 The reference below is written as public ports of WGAN-GP write it: float32, separate critic passes on real and on fake
 images, batches from a DataLoader on the host, and .item() in every step. It computes the losses of sft.py (checked
 before timing). Reference and scripts run in turn, each alone, as processes of their own, on MNIST; of every run the
-steps before --warmup are left out, and the rest is read, like a user's, from the rate in metrics.jsonl. Linux.
+steps before --warmup are left out, and the rest is read, like a user's, from the rate in metrics.jsonl. "% of peak":
+operations of convolutions and matrix products, against those of a product of large matrices in the same time (those of
+sft.py for the reference, which does more). Linux.
 """
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -20,14 +23,17 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest.mock
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from common import Critic, Generator, load_dataset, normalise  # noqa: E402
+from common import Critic, Generator, RealImages, load_dataset, normalise  # noqa: E402
 
 
 def penalty(critic, real, fake, epsilon):
@@ -116,6 +122,54 @@ def measure(script, tasks, args, scratch):
     }, memory
 
 
+class Operations(TorchDispatchMode):
+    """Counts the floating-point operations of matrix products and convolutions, backward passes included."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        if operation.overloadpacket in flop_registry:
+            self.count += flop_registry[operation.overloadpacket](*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def operations(script, args):
+    """Floating-point operations of one generator iteration of a script's second task."""
+    counts, module = [], importlib.import_module(script)
+
+    def counted(update):  # in the place of a CUDA graph
+        def call():
+            with Operations() as operations:
+                values = update()
+            counts.append(operations.count)
+            return values
+
+        return call
+
+    with tempfile.TemporaryDirectory() as scratch, unittest.mock.patch.multiple(module, CudaGraph=counted):
+        options = ["--data-dir", args.data_dir, "--run-dir", scratch, "--num-tasks", 2, "--iters", 1, "--device", "cpu"]
+        sys.argv = [f"{script}.py", *map(str, options), *(["--fisher-samples", "2"] if "ewc" in script else [])]
+        with unittest.mock.patch.object(RealImages, "static", True), contextlib.redirect_stdout(None):
+            module.main()
+        module.open_run.lock.close()
+    return counts[-1]
+
+
+def matrix_peak(device):
+    """Floating-point operations per second of a product of large matrices, as the scripts multiply (README: --amp)."""
+    bf16 = device == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    torch.set_float32_matmul_precision("highest" if device == "cpu" else "high")  # TF32, as in convolutions
+    size, seconds = 2048 if device == "cpu" else 8192, []
+    a = torch.randn(size, size, device=device, dtype=torch.bfloat16 if bf16 else torch.float32)
+    for _ in range(20):
+        started = time.perf_counter()
+        b = a @ a
+        b[0, 0].item()
+        seconds.append(time.perf_counter() - started)
+    return 2 * size**3 / statistics.median(seconds[5:])
+
+
 def profile(script, args):
     """Print the ten operations of --iters steps of a script that take the most time, start-up included."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -129,7 +183,7 @@ def profile(script, args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scripts", default="sft,ewc,rewc,mergan_jtr,mergan_ra", help="which method scripts")
+    parser.add_argument("--scripts", default="sft,ewc,rewc,dgr,mergan_jtr,mergan_ra", help="which")
     parser.add_argument("--iters", type=int, default=60, help="generator steps per task and run [60]")
     parser.add_argument("--warmup", type=int, default=20, help="steps left out of each task [20]")
     parser.add_argument("--log-every", type=int, default=10, help="steps per timed window [10]")
@@ -164,15 +218,25 @@ def main():
             windows, _ = measure(script, args.flat, args, scratch)
             flat[script] = statistics.median(windows[args.flat]) / statistics.median(windows[2])
     base, sft = statistics.median(times["reference"]), statistics.median(times.get("sft", times["reference"]))
-    rows = {}
-    print("| | ms per iteration | min – max | reference / it | it / sft | peak MB |\n" + "|" + " --- |" * 6)
+    rows, peak = {}, matrix_peak(args.device)
+    columns = (
+        "",
+        "ms per iteration",
+        "min – max",
+        "real images / s",
+        "reference / it",
+        "it / sft",
+        "% of peak",
+        "peak MB",
+    )
+    print("| " + " | ".join(columns) + " |\n" + "|" + " --- |" * len(columns))
     for name, values in times.items():
         ms = statistics.median(values)
-        rows[name] = dict(
-            ms=ms, min=min(values), max=max(values), speedup=base / ms, cost=ms / sft, peak_mb=memory[name]
-        )
-        print(f"| {name} | {ms:.0f} | {min(values):.0f} – {max(values):.0f} | {base / ms:.2f}× | {ms / sft:.2f}× "
-              f"| {memory[name]:.0f} |")  # fmt: skip
+        row = dict(ms=ms, min=min(values), max=max(values), images_per_s=5 * 64 * 1000 / ms, speedup=base / ms)
+        row |= dict(cost=ms / sft, gflop=operations("sft" if name == "reference" else name, args) / 1e9)
+        rows[name] = row | dict(share_of_peak=row["gflop"] * 1e12 / ms / peak, peak_mb=memory[name])
+        print(f"| {name} | {ms:.0f} | {min(values):.0f} – {max(values):.0f} | {row['images_per_s']:.0f} | {base / ms:.2f}× "
+              f"| {ms / sft:.2f}× | {100 * rows[name]['share_of_peak']:.0f} | {memory[name]:.0f} |")  # fmt: skip
     for script, ratio in flat.items():
         print(f"\n{script}: task {args.flat} costs {ratio:.2f}× task 2")
     device = torch.cuda.get_device_name() if args.device == "cuda" else cpu_name()
@@ -180,6 +244,7 @@ def main():
         device=device, threads=torch.get_num_threads(), torch=torch.__version__, python=platform.python_version()
     )
     report |= dict(arguments={k: str(v) for k, v in vars(args).items() if k != "data_dir"}, rows=rows, flat=flat)
+    report["matrix_peak_gflops"] = peak / 1e9
     (ROOT / "results").mkdir(exist_ok=True)
     path = ROOT / "results" / f"speed_{args.device}.json"
     path.write_text(json.dumps(report, indent=1) + "\n")

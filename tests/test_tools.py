@@ -237,6 +237,22 @@ def test_the_reference_of_the_speed_benchmark_computes_our_losses(monkeypatch):
         speed.check_reference()
 
 
+def test_operations_are_two_for_each_product_of_a_weight_and_a_pixel():
+    from speed import Operations
+
+    x, weight = torch.randn(3, 2, 8, 8, requires_grad=True), torch.randn(5, 2, 3, 3, requires_grad=True)
+    forward = 2 * 3 * (5 * 8 * 8) * (2 * 3 * 3)
+    with Operations() as counted:
+        y = torch.nn.functional.conv2d(x, weight, padding=1)
+    assert counted.count == forward
+    with Operations() as counted:
+        torch.autograd.grad(y.sum(), [x, weight])
+    assert counted.count == 2 * forward
+    with Operations() as counted:
+        torch.randn(7, 4) @ torch.randn(4, 6)
+    assert counted.count == 2 * 7 * 4 * 6
+
+
 def test_the_share_of_the_diagonal_is_unbiased_over_pairs_and_right_for_a_known_matrix():
     from fisher import diagonal_share
 
