@@ -1,4 +1,4 @@
-"""Models and data loaders shared by every method script and by eval.py. Nothing else lives here.
+"""Models and data loaders shared by every method script and by eval.py; and how a GPU runs a script's update().
 
 Networks and hyperparameters follow Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058), "MeRGAN".
 """
@@ -263,7 +263,7 @@ def make_critic(num_categories, channels, image_size=32, **options):
 
 
 class Judge(nn.Module):
-    """The classifier by which eval.py scores generated images, with a 128-d feature layer, and the solver of dgr.py.
+    """The classifier by which eval.py scores generated images, with a 128-d feature layer.
 
     32×32: two convolutional blocks. 64×64: a small residual network.
     """

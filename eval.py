@@ -14,7 +14,8 @@ Writes eval.json into each run. Lists have one entry a category, matrices one ro
     fid
         "test", "train": against real images of these splits, each {"all", "per_category": after the last task,
         "all_by_task", "matrix"}; "floor": what real training images would get for "all", {"test", "train"};
-        "features": their kind; "samples", "samples_per_category": images a side
+        "features": their kind; "samples", "samples_per_category": images a side (of dgr.py fewer, where its solver finds
+        fewer)
     reverse_accuracy, reverse_accuracy_ceiling
         percent of real test images of the seen categories that a classifier trained on generated images alone gets
         right, after the last task; the same trained on real images
@@ -190,7 +191,6 @@ def percent_right(judge, features, labels):
 # Scores
 
 
-@functools.lru_cache(maxsize=1)
 @torch.no_grad()
 def draw_by_solver(generator, samples, seed, convert):
     """Images of an unconditional generator (dgr.py), {category: at most `samples` of those its solver takes for it}.
@@ -219,7 +219,10 @@ def draw(generator, category, samples, seed=0, convert=lambda images: images):
     Of a generator with a solver there may be fewer, or none: draw_by_solver().
     """
     if getattr(generator, "solver", None):
-        return draw_by_solver(generator, samples, seed, convert)[category]
+        key = (samples, seed, convert)
+        if getattr(generator, "drawn_key", None) != key:  # all categories at once, the first time
+            generator.drawn_key, generator.drawn = key, draw_by_solver(generator, *key)
+        return generator.drawn[category]
     device = generator.linear.weight.device
     z = torch.randn(samples, generator.config["latent_dim"], generator=torch.Generator().manual_seed(seed)).to(device)
     y = torch.tensor([category], device=device)
@@ -405,21 +408,22 @@ def score_snapshot(path, reference, tasks, samples, args):
     generator, snapshot = load_generator(path, args)
     columns = [None] * len(snapshot["categories"])
     scores = {name: columns.copy() for name in ("accuracy", "diversity", "fid_test", "fid_train")}
-    drawn, real = [], {"test": [], "train": []}
+    drawn, real, counts = [], {"test": [], "train": []}, []
     for category in snapshot["seen"]:
         images = draw(generator, category, samples)
         n, judged = reference.count(category, tasks, samples), embed(reference.judge, images)
         scores["accuracy"][category] = percent_right(reference.judge, judged, category) if len(images) else 0.0
         spread = mean_distance(judged[:n]) if len(images) > 1 else 0.0
         scores["diversity"][category] = spread / reference.real_distance(category, n)
+        counts.append(n)
         drawn.append(judged[:n] if args.fid_features == "judge" else reference.features(images[:n]))
         for split in real:
             real[split].append(reference.real(split, category)[:n])
             scores[f"fid_{split}"][category] = fid(drawn[-1], real[split][-1]) if len(images) > 1 else None
     for split in real:
-        scores[f"fid_{split}_all"] = fid(torch.cat(drawn), torch.cat(real[split]))
+        scores[f"fid_{split}_all"] = fid(torch.cat(drawn), torch.cat(real[split])) if sum(map(len, drawn)) > 1 else None
     scores["average_accuracy"] = statistics.fmean(v for v in scores["accuracy"] if v is not None)
-    return scores | {"fid_samples": list(map(len, drawn)), "seen": snapshot["seen"]}
+    return scores | {"fid_samples": counts, "seen": snapshot["seen"]}
 
 
 def score_reverse(path, reference, args):
@@ -428,6 +432,8 @@ def score_reverse(path, reference, args):
     seen = snapshot["seen"]
     each = torch.isin(reference.labels, torch.tensor(seen)).sum().item() // len(seen)
     images = [draw(generator, c, -(-each // 64) * 64, seed=1, convert=pixels)[:each] for c in seen]
+    if not sum(map(len, images)):  # by a solver that names none of them
+        return 0.0
     labels = torch.tensor(seen).repeat_interleave(torch.tensor(list(map(len, images))))
     return reference.reverse_accuracy(torch.cat(images), labels, seen)
 

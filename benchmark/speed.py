@@ -9,7 +9,7 @@ images, batches from a DataLoader on the host, and .item() in every step. It com
 before timing). Reference and scripts run in turn, each alone, as processes of their own, on MNIST; of every run the
 steps before --warmup are left out, and the rest is read, like a user's, from the rate in metrics.jsonl. "% of peak":
 operations of convolutions and matrix products, against those of a product of large matrices in the same time (those of
-sft.py for the reference, which does more). Linux.
+sft.py for the reference, which does more). "images / s": that the critic sees as real ones. Linux.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import importlib
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -153,6 +154,8 @@ def operations(script, args):
         with unittest.mock.patch.object(RealImages, "static", True), contextlib.redirect_stdout(None):
             module.main()
         module.open_run.lock.close()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # main() had set its own
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return counts[-1]
 
 
@@ -203,6 +206,7 @@ def main():
     if args.profile:
         return profile(args.profile, args)
     check_reference()
+    counts = {script: operations(script, args) for script in ["sft", *args.scripts.split(",")]}
     times, memory = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         for _ in range(args.rounds):
@@ -223,7 +227,7 @@ def main():
         "",
         "ms per iteration",
         "min – max",
-        "real images / s",
+        "images / s",
         "reference / it",
         "it / sft",
         "% of peak",
@@ -233,7 +237,7 @@ def main():
     for name, values in times.items():
         ms = statistics.median(values)
         row = dict(ms=ms, min=min(values), max=max(values), images_per_s=5 * 64 * 1000 / ms, speedup=base / ms)
-        row |= dict(cost=ms / sft, gflop=operations("sft" if name == "reference" else name, args) / 1e9)
+        row |= dict(cost=ms / sft, gflop=counts.get(name, counts["sft"]) / 1e9)
         rows[name] = row | dict(share_of_peak=row["gflop"] * 1e12 / ms / peak, peak_mb=memory[name])
         print(f"| {name} | {ms:.0f} | {min(values):.0f} – {max(values):.0f} | {row['images_per_s']:.0f} | {base / ms:.2f}× "
               f"| {ms / sft:.2f}× | {100 * rows[name]['share_of_peak']:.0f} | {memory[name]:.0f} |")  # fmt: skip

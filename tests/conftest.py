@@ -59,9 +59,10 @@ def assert_same_weights(run_dir, other_dir):
     names = sorted(path.relative_to(other_dir) for path in other_dir.rglob("task_*.pt"))
     assert names and names == sorted(path.relative_to(run_dir) for path in run_dir.rglob("task_*.pt"))
     for name in names:
-        state, other = (torch.load(d / name, weights_only=True)["generator"] for d in (run_dir, other_dir))
-        assert state.keys() == other.keys()
-        assert all(torch.equal(state[key], other[key]) for key in state), name
+        ours, theirs = (torch.load(d / name, weights_only=True) for d in (run_dir, other_dir))
+        for part in [part for part in ("generator", "solver") if part in ours]:
+            assert ours[part].keys() == theirs[part].keys()
+            assert all(torch.equal(ours[part][key], theirs[part][key]) for key in ours[part]), name
 
 
 def write_bars(folder, train, test):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -150,18 +151,25 @@ def test_a_category_that_is_rare_or_never_named_has_fewer_images_or_none():
 
 def test_a_run_is_scored_and_a_category_never_named_gets_zero(finished, tmp_path, call_main):
     run = shutil.copytree(finished("dgr"), tmp_path / "run")
-    for path in run.glob("task_*.pt"):
+    for path in run.rglob("task_*.pt"):
         snapshot = torch.load(path, weights_only=True)
         snapshot["solver"]["head.bias"] += torch.tensor([9.0, -1e9, 0.0])  # category 1 is never named
+        if path.name == "task_1.pt":
+            snapshot["solver"]["head.bias"][2] = 1e9  # which is not seen yet: none of those seen is named
         torch.save(snapshot, path)
     assert call_main(scoring, run, "--samples", "64", "--device", "cpu", "--intermediate-samples", "64") is None
     result = json.loads((run / "eval.json").read_text())
     final = result["accuracy"][-1]
     assert final[1] == 0.0 and result["diversity"][1] == 0.0 and result["fid"]["test"]["per_category"][1] is None
     assert result["average_accuracy"][-1] == pytest.approx(sum(final) / 3)
-    assert result["fid"]["samples_per_category"][1] == 0 and result["fid"]["test"]["all"] > 0
+    assert result["fid"]["test"]["all"] > 0
     assert 0 <= result["reverse_accuracy"] <= 100
-    assert len(result["intermediate"]) == 3 * 3
+    assert result["fid"]["samples_per_category"] == [20, 20, 20] and len(result["intermediate"]) == 3 * 3
+    assert result["accuracy"][0] == [0.0, None, None] and result["fid"]["test"]["all_by_task"][0] is None
+    reference = SimpleNamespace(labels=torch.tensor([0, 1, 2] * 30))
+    args = SimpleNamespace(device="cpu", statistics="batch")
+    assert scoring.score_reverse(run / "task_1.pt", reference, args) == 0.0
+
     assert call_main(figures, "samples", run, "-o", tmp_path) is None
     paint = ["paint", run, "-n", "9", "-o", tmp_path / "nine.png", "--category"]
     assert call_main(figures, *paint, "0") is None and Image.open(tmp_path / "nine.png").size == (104, 104)
