@@ -3,6 +3,7 @@
     python eval.py runs                          # every run under runs/
     python eval.py runs/mnist__mergan_ra__1      # one run
     python eval.py runs > results.md             # the table alone goes to standard output; --csv: a row a run
+    python eval.py results/mnist_cpu/*.json      # the table of runs scored before, from copies of their eval.json
 
 Writes eval.json into each run. Lists have one entry a category, matrices one row a task; null: not seen, or no file.
     accuracy, average_accuracy
@@ -63,7 +64,9 @@ SOURCES = [Path(__file__), Path(__file__).with_name("common.py")]  # a cached sc
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = lambda *names, **kwargs: parser.add_argument(*names, **{**kwargs, "help": kwargs["help"] + " [%(default)s]"})
-    parser.add_argument("paths", nargs="+", metavar="RUN_OR_DIR", help="run directories, or folders that hold some")
+    parser.add_argument(
+        "paths", nargs="+", metavar="RUN_OR_DIR", help="runs, folders that hold some, or eval.json files"
+    )
     add("--data-dir", default=None, help="folder of the real data; None: where the run found it")
     add("--cache-dir", default=None, help="as in the method scripts; None: the run's")
     add("--samples", type=int, default=6400, help="images per category and snapshot, a multiple of 64; paper: 6400")
@@ -640,10 +643,18 @@ def write_csv(results, file):
 
 def main():
     args = parse_args()
+    scored = [Path(path) for path in args.paths if path.endswith(".json")]
     runs = sorted({path.parent for root in args.paths for path in Path(root).rglob("args.json")})
-    if not runs:
+    if not runs + scored:
         sys.exit(f"error: no run (a folder with args.json) in {', '.join(args.paths)}; train one with: python sft.py")
     references, results, broken = {}, [], []
+    for path in scored:
+        try:
+            result = json.loads(path.read_text())
+            markdown([result])  # which needs most of what there is
+            results.append(result)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            broken.append(f"{path} ({type(error).__name__}: {error})")
     for run in runs:
         try:
             arguments = json.loads((run / "args.json").read_text())

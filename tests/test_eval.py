@@ -88,6 +88,21 @@ def test_table_puts_runs_that_differ_by_seed_alone_in_one_row_with_the_papers_nu
         assert part in text
 
 
+@pytest.mark.parametrize("name", ["mnist_cpu", "scenes_cpu"])
+def test_committed_tables_are_those_of_the_committed_scores_byte_for_byte(name, call_main, capsys):
+    assert call_main(scoring, *sorted((ROOT / "results" / name).glob("*.json"))) is None
+    assert capsys.readouterr().out == (ROOT / "results" / f"{name}.md").read_text()
+
+
+def test_scores_that_are_no_eval_json_are_named_and_the_others_make_the_table(tmp_path, call_main, capsys):
+    files = {"a": json.dumps(result("sft", 20.0)), "b": '{"accuracy": []}', "c": "[1, 2", "d": "[]"}
+    for letter, text in files.items():
+        (tmp_path / f"{letter}.json").write_text(text)
+    message = call_main(scoring, *(tmp_path / f"{letter}.json" for letter in "abcde"))
+    assert message.count("Error: ") == 4 and not "a.json" in message
+    assert "| sft | 1 | 20.00 |" in capsys.readouterr().out
+
+
 def test_table_never_mixes_runs_of_different_arguments_and_names_what_differs():
     table = rows([result("sft", 20.0), result("sft", 30.0, lambda_gp=1.0), result("joint", 95.0)])
     assert [row[:3] for row in table] == [
