@@ -1,5 +1,6 @@
 """Several processes under torchrun: averaged gradients, equal weights, kill and resume, a rank that fails."""
 
+import functools
 import json
 import os
 import subprocess
@@ -8,8 +9,9 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT, metrics
+from conftest import ROOT, assert_same_weights, metrics
 
+import dgr
 import sft
 from common import Critic, Generator
 
@@ -80,13 +82,23 @@ def test_averaged_gradients_are_those_of_one_process_on_the_joined_batch(tmp_pat
                 torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
+@pytest.fixture(scope="module")
+def together(tiny_options, tmp_path_factory):
+    """The run directory of an uninterrupted run of a method by two processes, and what it printed; not to be changed."""
+
+    @functools.cache
+    def run(method):
+        folder = tmp_path_factory.mktemp(f"{method}_together")
+        done = torchrun(folder, BOTH_WRITE, method, *tiny_options(method, folder / "run"), "--num-tasks", 2)
+        return folder / "run", done.stdout
+
+    return run
+
+
 @pytest.mark.parametrize("method", ["dgr", "rewc"])
-def test_both_processes_end_with_the_same_weights_which_one_process_would_not_have(
-    method, finished, tiny_options, tmp_path
-):
-    run_dir = tmp_path / "run"
-    done = torchrun(tmp_path, BOTH_WRITE, method, *tiny_options(method, run_dir), "--num-tasks", 2)
-    assert "processes: 2, each with batches of 12" in done.stdout and done.stdout.count("done in") == 1
+def test_both_processes_end_with_the_same_weights_which_one_process_would_not_have(method, finished, together):
+    run_dir, output = together(method)
+    assert "processes: 2, each with batches of 12" in output and output.count("done in") == 1
     assert len(metrics(run_dir)) == 8 and json.loads((run_dir / "args.json").read_text())["processes"] == 2
     for task in (1, 2):
         ours, theirs = (torch.load(run_dir / f"rank_{rank}_task_{task}.pt", weights_only=True) for rank in (0, 1))
@@ -99,21 +111,17 @@ def test_both_processes_end_with_the_same_weights_which_one_process_would_not_ha
 
 
 def test_a_killed_run_continues_to_the_same_weights_and_no_other_number_of_processes_may(
-    tiny_options, call_main, tmp_path
+    together, tiny_options, call_main, tmp_path
 ):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    options = lambda run_dir: [*tiny_options("sft", run_dir), "--num-tasks", 2]
-    torchrun(tmp_path, BOTH_WRITE, "sft", *options(whole))
+    (whole, _), parts = together("dgr"), tmp_path / "parts"
+    options = [*tiny_options("dgr", parts), "--num-tasks", 2]
     die = BOTH_WRITE.replace("    if script", "    if path.name == 'task_2.pt': os.kill(os.getpid(), 9)\n    if script")
-    done = torchrun(tmp_path, die, "sft", *options(parts), check=False)
+    done = torchrun(tmp_path, die, "dgr", *options, check=False)
     assert done.returncode != 0 and not (parts / "task_2.pt").exists() and (parts / "checkpoint.pt").exists()
-    message = call_main(sft, *options(parts))
-    assert "processes: 2 there, 1 here" in message
-    torchrun(tmp_path, BOTH_WRITE, "sft", *options(parts))
-    for name in ("task_1.pt", "task_2.pt"):
-        ours, theirs = (torch.load(d / name, weights_only=True)["generator"] for d in (parts, whole))
-        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-    losses = [[line["generator"] for line in metrics(d)] for d in (parts, whole)]
+    assert "processes: 2 there, 1 here" in call_main(dgr, *options)
+    torchrun(tmp_path, BOTH_WRITE, "dgr", *options)
+    assert_same_weights(parts, whole)
+    losses = [[(line["generator"], line["solver"]) for line in metrics(d)] for d in (parts, whole)]
     assert losses[0] == losses[1]
 
 
