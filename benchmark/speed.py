@@ -18,7 +18,6 @@ import importlib
 import json
 import os
 import platform
-import signal
 import statistics
 import subprocess
 import sys
@@ -136,7 +135,7 @@ class Operations(TorchDispatchMode):
 
 
 def operations(script, args):
-    """Floating-point operations of one generator iteration of a script's second task."""
+    """Print the floating-point operations of one generator iteration of a script's second task."""
     counts, module = [], importlib.import_module(script)
 
     def counted(update):  # in the place of a CUDA graph
@@ -153,10 +152,7 @@ def operations(script, args):
         sys.argv = [f"{script}.py", *map(str, options), *(["--fisher-samples", "2"] if "ewc" in script else [])]
         with unittest.mock.patch.object(RealImages, "static", True), contextlib.redirect_stdout(None):
             module.main()
-        module.open_run.lock.close()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # main() had set its own
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    return counts[-1]
+    print(counts[-1])
 
 
 def matrix_peak(device):
@@ -200,15 +196,20 @@ def main():
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--profile", metavar="SCRIPT", help="print a script's most expensive operations, and end")
     parser.add_argument("--reference", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--operations", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.reference:
         return reference(args)
+    if args.operations:
+        return operations(args.operations, args)
     if args.profile:
         return profile(args.profile, args)
     check_reference()
-    counts = {script: operations(script, args) for script in ["sft", *args.scripts.split(",")]}
-    times, memory = {}, {}
+    times, memory, counts = {}, {}, {}
     with tempfile.TemporaryDirectory() as scratch:
+        for script in ["sft", *args.scripts.split(",")]:
+            command = [Path(__file__), "--operations", script, "--data-dir", args.data_dir]
+            counts[script] = int(child(command, Path(scratch) / "log")[0].splitlines()[-1])
         for _ in range(args.rounds):
             same = ["--iters", args.iters, "--warmup", args.warmup, "--log-every", args.log_every]
             command = [Path(__file__), "--reference", *same, "--data-dir", args.data_dir, "--device", args.device]
