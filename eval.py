@@ -15,8 +15,8 @@ Writes eval.json into each run. Lists have one entry a category, matrices one ro
     fid
         "test", "train": against real images of these splits, each {"all", "per_category": after the last task,
         "all_by_task", "matrix"}; "floor": what real training images would get for "all", {"test", "train"};
-        "features": their kind; "samples", "samples_per_category": images a side (of dgr.py fewer, where its solver finds
-        fewer)
+        "features": their kind; "samples", "samples_per_category": images a side (of dgr.py fewer, where its solver
+        finds fewer)
     reverse_accuracy, reverse_accuracy_ceiling
         percent of real test images of the seen categories that a classifier trained on generated images alone gets
         right, after the last task; the same trained on real images

@@ -1,4 +1,4 @@
-"""update() as a CUDA graph: on a GPU where there is one, and everywhere in an imitation that replays recorded operations.
+"""update() as a CUDA graph: on a GPU where there is one, everywhere in an imitation that replays recorded operations.
 
 The imitation holds every method script to what a graph demands: no value is taken from the device, and what is replayed
 does the same as what was recorded would have done again, random numbers included.

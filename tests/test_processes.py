@@ -84,7 +84,7 @@ def test_averaged_gradients_are_those_of_one_process_on_the_joined_batch(tmp_pat
 
 @pytest.fixture(scope="module")
 def together(tiny_options, tmp_path_factory):
-    """The run directory of an uninterrupted run of a method by two processes, and what it printed; not to be changed."""
+    """The run directory of an uninterrupted run by two processes, not to be changed, and what the run printed."""
 
     @functools.cache
     def run(method):
