@@ -240,8 +240,9 @@ def main():
         row = dict(ms=ms, min=min(values), max=max(values), images_per_s=5 * 64 * 1000 / ms, speedup=base / ms)
         row |= dict(cost=ms / sft, gflop=counts.get(name, counts["sft"]) / 1e9)
         rows[name] = row | dict(share_of_peak=row["gflop"] * 1e12 / ms / peak, peak_mb=memory[name])
+        share = f"{100 * rows[name]['share_of_peak']:.0f}"
         print(f"| {name} | {ms:.0f} | {min(values):.0f} – {max(values):.0f} | {row['images_per_s']:.0f} "
-              f"| {base / ms:.2f}× | {ms / sft:.2f}× | {100 * rows[name]['share_of_peak']:.0f} | {memory[name]:.0f} |")  # fmt: skip
+              f"| {base / ms:.2f}× | {ms / sft:.2f}× | {share} | {memory[name]:.0f} |")  # fmt: skip
     for script, ratio in flat.items():
         print(f"\n{script}: task {args.flat} costs {ratio:.2f}× task 2")
     device = torch.cuda.get_device_name() if args.device == "cuda" else cpu_name()
