@@ -36,10 +36,15 @@ def batches(monkeypatch):
 
 
 def test_a_batch_has_every_category_in_equal_shares_replays_named_by_the_solver_of_the_task_before(
-    batches, call_main, tiny_options, tmp_path
+    batches, call_main, tiny_options, tmp_path, monkeypatch
 ):
+    modes, forward = set(), Judge.forward
+    monkeypatch.setattr(
+        Judge, "forward", lambda self, x: modes.add((self.training, torch.is_grad_enabled())) or forward(self, x)
+    )
     options = "--iters 2 --critic-steps 1 --snapshots tasks".split()
     assert call_main(dgr, *tiny_options("dgr", tmp_path), *options) is None
+    assert modes == {(True, True), (False, False)}  # the one that learns, and the frozen one that names replays
     images, labels, _ = dgr.load_dataset(**vars(dgr.parse_args()), split="train")
     images = images.float() / 127.5 - 1
     assert len(batches) == 6
