@@ -26,16 +26,8 @@ import torch
 import torch.nn.functional as F
 from torchvision.utils import save_image
 
-from common import (
-    DATASETS,
-    CudaGraph,
-    RealImages,
-    add_data_options,
-    fingerprint,
-    load_dataset,
-    make_critic,
-    make_generator,
-)
+import common
+from common import DATASETS, RealImages, add_data_options, fingerprint, load_dataset, make_critic, make_generator
 
 METHOD = Path(__file__).stem
 TORCHRUN = "LOCAL_RANK" in os.environ
@@ -322,7 +314,8 @@ def main():
             critic_optimizer.load_state_dict(checkpoint["optimizers"][0])
             generator_optimizer.load_state_dict(checkpoint["optimizers"][1])
 
-        iterate = CudaGraph(update) if args.cuda_graph == "auto" and PROCESSES == 1 and real_images.static else update
+        graphed = args.cuda_graph == "auto" and PROCESSES == 1 and real_images.static
+        iterate = common.CudaGraph(update) if graphed else update
         for step in range(first_step + 1, steps + 1):
             losses = iterate()
             due = stopped or step % args.checkpoint_every == 0

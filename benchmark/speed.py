@@ -147,7 +147,7 @@ def operations(script, args):
 
         return call
 
-    with tempfile.TemporaryDirectory() as scratch, unittest.mock.patch.multiple(module, CudaGraph=counted):
+    with tempfile.TemporaryDirectory() as scratch, unittest.mock.patch("common.CudaGraph", counted):
         options = ["--data-dir", args.data_dir, "--run-dir", scratch, "--num-tasks", 2, "--iters", 1, "--device", "cpu"]
         sys.argv = [f"{script}.py", *map(str, options), *(["--fisher-samples", "2"] if "ewc" in script else [])]
         with unittest.mock.patch.object(RealImages, "static", True), contextlib.redirect_stdout(None):

@@ -13,13 +13,13 @@ from conftest import METHODS, ROOT
 OTHERS = [method for method in METHODS if method != "sft"]
 # Most lines in the file, and most lines removed from and added to sft.py below the docstring.
 LIMITS = {
-    "sft": (340, 0, 0),
-    "joint": (340, 4, 4),
-    "mergan_jtr": (360, 3, 20),
-    "mergan_ra": (370, 5, 35),
-    "ewc": (415, 5, 80),
-    "rewc": (515, 5, 180),
-    "dgr": (365, 16, 40),
+    "sft": (332, 0, 0),
+    "joint": (332, 4, 4),
+    "mergan_jtr": (349, 3, 20),
+    "mergan_ra": (360, 5, 35),
+    "ewc": (405, 5, 80),
+    "rewc": (505, 5, 180),
+    "dgr": (355, 16, 40),
 }
 
 

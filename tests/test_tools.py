@@ -249,8 +249,8 @@ def test_operations_are_two_for_each_product_of_a_weight_and_a_pixel():
         torch.autograd.grad(y.sum(), [x, weight])
     assert counted.count == 2 * forward
     with Operations() as counted:
-        torch.randn(7, 4) @ torch.randn(4, 6)
-    assert counted.count == 2 * 7 * 4 * 6
+        torch.randn(7, 4) @ torch.randn(4, 6) @ torch.randn(6, 3)
+    assert counted.count == 2 * 7 * 4 * 6 + 2 * 7 * 6 * 3
 
 
 def test_the_share_of_the_diagonal_is_unbiased_over_pairs_and_right_for_a_known_matrix():
