@@ -326,7 +326,8 @@ class Reference:
             os.replace(f"{path}.tmp", path)
         except Exception as error:
             sys.exit(f"error: {path} is damaged or not ours ({type(error).__name__}); delete it to train a new judge")
-        self.data = digest(self.images, self.labels, self.test_images, self.test_labels, path)
+        real = (self.images, self.labels, self.test_images, self.test_labels)
+        self.data = digest(*real, *(weight.cpu() for weight in self.judge.state_dict().values()))
         self.key = digest(*SOURCES, self.data, args.device)
         weights = Path(args.inception_weights) if args.fid_features == "inception" and args.inception_weights else ""
         self.fid_key = digest(self.key, weights, args.fid_features, args.fid_samples)

@@ -1,4 +1,4 @@
-"""λ of EWC and R-EWC on a logarithmic grid, for both kinds of Fisher information, on MNIST.
+"""λ of EWC and R-EWC on a logarithmic grid, for both kinds of Fisher information and of adding up tasks, on MNIST.
 
     python benchmark/sweep.py                  # sweep/…, then results/sweep_ewc.json and results/sweep_ewc.md
 
@@ -21,10 +21,14 @@ sys.path.insert(0, str(ROOT))
 import eval as scoring
 
 GRID = {
-    ("ewc", "pixels"): [5, 20, 80],
-    ("ewc", "critic"): [3e3, 1e4, 3e4],
-    ("rewc", "pixels"): [20, 80],
-    ("rewc", "critic"): [3e3, 1e4],
+    ("ewc", "pixels", "online"): [5, 20, 80],
+    ("ewc", "critic", "online"): [3e3, 1e4, 3e4],
+    ("rewc", "pixels", "online"): [5, 20, 80],
+    ("rewc", "critic", "online"): [1e3, 3e3, 1e4],
+    ("ewc", "pixels", "mean"): [20, 80],
+    ("ewc", "critic", "mean"): [3e3, 1e4],
+    ("rewc", "pixels", "mean"): [20, 80],
+    ("rewc", "critic", "mean"): [3e3, 1e4],
 }
 
 
@@ -40,15 +44,16 @@ def main():
     )
     args = parser.parse_args()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    runs = [(method, fisher, value) for (method, fisher), values in GRID.items() for value in values]
+    runs = [(*key, value) for key, values in GRID.items() for value in values]
     folder = ROOT / "sweep"
     (ROOT / "results").mkdir(exist_ok=True)
 
     def train(run):
-        method, fisher, value = run
-        run_dir = folder / f"{method}__{fisher}__{value:g}"
+        method, fisher, mode, value = run
+        run_dir = folder / f"{method}__{fisher}__{mode}__{value:g}"
         options = ["--num-tasks", args.num_tasks, "--iters", args.iters, "--learning-rate", args.learning_rate]
-        options += ["--fisher", fisher, "--lambda-ewc", value, "--seed", args.seed, "--data-dir", args.data_dir]
+        options += ["--fisher", fisher, "--ewc-mode", mode, "--lambda-ewc", value]
+        options += ["--seed", args.seed, "--data-dir", args.data_dir]
         command = [sys.executable, f"{method}.py", *map(str, options), "--run-dir", str(run_dir)]
         subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
         print(f"trained {run_dir.name}", flush=True)
@@ -59,31 +64,31 @@ def main():
 
     settings = argparse.Namespace(device="cpu", statistics="batch", fid_features="judge", fid_samples=10000)
     reference, rows = scoring.Reference({"dataset": "mnist", "data_dir": args.data_dir}, settings), []
-    for (method, fisher, value), run_dir in zip(runs, run_dirs):
-        row = {"method": method, "fisher": fisher, "lambda": value}
+    for (method, fisher, mode, value), run_dir in zip(runs, run_dirs):
+        row = {"method": method, "fisher": fisher, "mode": mode, "lambda": value}
         for tasks in (2, args.num_tasks):
             generator, _ = scoring.load_generator(run_dir / f"task_{tasks}.pt", settings)
             features = [scoring.embed(reference.judge, scoring.draw(generator, c, 1280)) for c in range(tasks)]
             *old, new = (scoring.percent_right(reference.judge, f, c) for c, f in enumerate(features))
             row[f"after_{tasks}"] = dict(mean=statistics.fmean([*old, new]), old=statistics.fmean(old), new=new)
         rows.append(row)
-    rows.sort(key=lambda row: (row["method"], row["fisher"], row["lambda"]))
+    rows.sort(key=lambda row: list(row.values())[:4])
     options = {k: v for k, v in vars(args).items() if k not in ("jobs", "data_dir")}
     path = ROOT / "results" / "sweep_ewc.json"
     path.write_text(json.dumps({"arguments": options, "rows": rows}, indent=1) + "\n")
     last = f"after_{args.num_tasks}"
-    best = {(m, f): max((r for r in rows if (r["method"], r["fisher"]) == (m, f)), key=lambda r: r[last]["mean"])
-            for m, f in GRID}  # fmt: skip
+    best = {key: max((r for r in rows if tuple(r.values())[:3] == key), key=lambda r: r[last]["mean"]) for key in GRID}
     lines = [
         ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in options.items()) + "; accuracy in percent",
         "",
     ]
     columns = [f"{n} after {t}" for t in (2, args.num_tasks) for n in ("mean", "old", "new")]
-    lines += ["| method | Fisher | λ | " + " | ".join(columns) + " |", "|" + " --- |" * 9]
+    lines += ["| method | Fisher | mode | λ | " + " | ".join(columns) + " |", "|" + " --- |" * 10]
     for row in rows:
         cells = [f"{row[f'after_{t}'][n]:.1f}" for t in (2, args.num_tasks) for n in ("mean", "old", "new")]
-        mark = " (best)" if row is best[row["method"], row["fisher"]] else ""
-        lines += [f"| {row['method']} | {row['fisher']} | {row['lambda']:g}{mark} | " + " | ".join(cells) + " |"]
+        *key, value = list(row.values())[:4]
+        mark = " (best)" if row is best[tuple(key)] else ""
+        lines += ["| " + " | ".join([*key, f"{value:g}{mark}", *cells]) + " |"]
     path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

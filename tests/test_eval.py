@@ -556,7 +556,12 @@ def test_other_real_images_or_another_judge_are_scored_anew(folder, tiny_data, t
     call_main(scoring, *options)
     assert len(calls) == 3
     (judge,) = data.glob("judge-*.pt")
-    state = torch.load(judge, weights_only=True)
+    state, before = torch.load(judge, weights_only=True), judge.read_bytes()
+    torch.save(state, tmp_path / "of_another_name.pt")
+    shutil.copy(tmp_path / "of_another_name.pt", judge)
+    assert judge.read_bytes() != before  # and yet the same judge
+    call_main(scoring, *options)
+    assert len(calls) == 3
     state["head.bias"] += 1
     torch.save(state, judge)
     call_main(scoring, *options)

@@ -1,0 +1,82 @@
+"""Choices that the papers leave open, changed one at a time in MeRGAN-RA, on five digits of MNIST.
+
+    python benchmark/ablation.py          # ablation/…, then results/ablation_cpu/*.json and results/ablation_cpu.md
+
+A variant is mergan_ra.py with other options, or a copy of it with other lines. --jobs runs go side by side, one CPU
+thread each; an ablation that was stopped continues. EWC's choices are in benchmark/sweep.py.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = (ROOT / "mergan_ra.py").read_text(encoding="utf-8")
+
+
+def between(first, last):
+    """The piece of mergan_ra.py from one text up to another, each found once."""
+    assert SOURCE.count(first) == SOURCE.count(last) == 1, (first, last)
+    return SOURCE[SOURCE.index(first) : SOURCE.index(last)]
+
+
+CRITIC = between("        for _ in range(args.critic_steps):", "        with autocast:\n            loss_generator")
+GENERATOR = between("        with autocast:\n            loss_generator", '        return {"critic": loss_critic')
+RESET = """\
+        if task and not first_step:
+            critic.load_state_dict(make_critic(**options).state_dict())
+"""
+MEAN = (".square().sum() / (2 * num_past)", ".square().sum() / len(fake)")  # E over z and c, as the equation is written
+ADAM = "        critic_optimizer = torch.optim.Adam("
+VARIANTS = {  # name: (options, text to replace, its replacement)
+    "mergan_ra": ([], "", ""),
+    "mergan_ra__no_class_terms": (["--lambda-cls", "0"], "", ""),
+    "mergan_ra_mean_alignment": ([], *MEAN),
+    "mergan_ra_critic_anew": ([], ADAM, RESET + ADAM),
+    "mergan_ra_generator_first": ([], CRITIC + GENERATOR, GENERATOR + CRITIC),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--iters", type=int, default=400, help="generator steps per task [400]")
+    parser.add_argument("--num-tasks", type=int, default=5, help="digits learned [5]")
+    parser.add_argument("--learning-rate", type=float, default=5e-4, help="of Adam [5e-4]")
+    parser.add_argument("--seed", type=int, default=1, help="of every run [1]")
+    parser.add_argument("--samples", type=int, default=6400, help="images a category that are scored [6400]")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs side by side [one per core]")
+    parser.add_argument("--data-dir", type=Path, default=ROOT / "data", help="folder of MNIST [data]")
+    parser.add_argument("--out", type=Path, default=ROOT / "results", help="where the results go [results]")
+    args = parser.parse_args()
+    folder, kept = ROOT / "ablation", args.out / "ablation_cpu"
+    for path in (folder, kept):
+        path.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    common = ["--num-tasks", args.num_tasks, "--iters", args.iters, "--learning-rate", args.learning_rate]
+    common = [*map(str, common), "--seed", str(args.seed), "--data-dir", str(args.data_dir.resolve())]
+
+    def train(name):
+        options, old, new = VARIANTS[name]
+        script = folder / f"{name.split('__')[0]}.py"
+        script.write_text(SOURCE.replace(old, new) if old else SOURCE, encoding="utf-8")
+        command = [sys.executable, str(script), *common, *options, "--run-dir", str(folder / name)]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+        print(f"trained {name}", flush=True)
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        list(pool.map(train, VARIANTS))
+    scoring = [sys.executable, "eval.py", "--device", "cpu"]
+    subprocess.run([*scoring, str(folder), "--samples", str(args.samples)], cwd=ROOT, check=True)
+    for name in VARIANTS:
+        shutil.copy(folder / name / "eval.json", kept / f"{name}.json")
+    files = [str(kept / f"{name}.json") for name in VARIANTS]
+    table = subprocess.run([*scoring, *files], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    (args.out / "ablation_cpu.md").write_bytes(table)
+
+
+if __name__ == "__main__":
+    main()
