@@ -76,10 +76,10 @@ def parse_args():
     for name in ("learning_rate", "lambda_gp", "lambda_cls", "lambda_ewc"):
         if not 0 <= getattr(args, name) < float("inf"):
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected a number of at least 0")
-    if args.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device is cuda, but PyTorch sees no CUDA GPU; use --device cpu, or install a CUDA build")
     if args.device == "auto":
         args.device = "cuda" if torch.cuda.is_available() else "cpu"
+    if args.device == "cuda" and (gpus := torch.cuda.device_count()) <= int(os.environ.get("LOCAL_RANK", 0)):
+        parser.error(f"PyTorch sees {gpus} CUDA GPUs, expected one a process; use --device cpu, or a CUDA build")
     args.run_dir = args.run_dir or f"runs/{args.dataset}__{METHOD}__{args.seed}"
     return args
 

@@ -242,6 +242,22 @@ def test_defaults_follow_the_data_set(dataset, expected, monkeypatch):
     assert {name: args[name] for name in expected} == expected
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("gpus, process, expected", [(0, 0, 2), (1, 0, None), (1, 1, 2), (2, 1, None)])
+def test_every_process_needs_a_gpu_of_its_own(method, gpus, process, expected, monkeypatch, capsys):
+    script = importlib.import_module(method)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setenv("LOCAL_RANK", str(process))
+    monkeypatch.setattr(sys, "argv", [f"{method}.py", "--device", "cuda"])
+    code = None
+    try:
+        script.parse_args()
+    except SystemExit as stop:
+        code = stop.code
+    assert code == expected
+    assert expected is None or f"PyTorch sees {gpus} CUDA GPUs" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_sft_trains_on_a_gpu(train, tmp_path):
     done = train("sft", tmp_path, "--device", "cuda")
