@@ -586,18 +586,24 @@ def markdown(results):
         lines += ["", "**" + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in names.items()) + "**", ""]
         lines += [f"Accuracy on {samples} images a category, {normalisation} statistics; "
                   "columns 0, 1, … are the categories. " + legend(rows, features), ""]  # fmt: skip
-        tasks, paper = names["num_tasks"], PAPER.get((names["dataset"], names["num_tasks"]), {})
-        scores = list(final_scores(results[0]))
-        header = ["method", "n", scores[0], "paper", *scores[1:], *map(str, range(tasks)), "minutes"]
+        tasks, (accuracy, *scores) = names["num_tasks"], final_scores(results[0])
+        papers = {t: paper for (dataset, t), paper in PAPER.items() if dataset == names["dataset"] and t < tasks}
+        papers[tasks] = PAPER.get((names["dataset"], tasks), {})  # accuracies beside the paper's, the last one last
+        header = ["method", "n"]
+        header += [title for t in papers for title in (accuracy if t == tasks else f"after {t} tasks %", "paper")]
+        header += [*scores, *map(str, range(tasks)), "minutes"]
         lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
         parsed = [json.loads(own) for own in rows]
         labelled = zip(parsed, labels_of(parsed), rows.values())
         for own, label, runs in sorted(labelled, key=lambda row: rank(row[0]["method"])):
             runs = [run for run in runs if run["accuracy"][-1]] or runs[:1]  # those that are finished
-            cells = [mean_std(column) for column in zip(*(final_scores(run).values() for run in runs))]
             final = [run["accuracy"][-1] or [None] * tasks for run in runs]
             n = sum(run["accuracy"][-1] is not None for run in runs)
-            cells = [label, str(n), cells[0], str(paper.get(own["method"], "–")), *cells[1:]]
+            cells = [label, str(n)]
+            for t, paper in papers.items():
+                after = mean_std([run["average_accuracy"][t - 1] for run in runs])
+                cells += [after, str(paper.get(own["method"], "–"))]
+            cells += [mean_std([final_scores(run)[name] for run in runs]) for name in scores]
             cells += [mean_std(column, 1) for column in list(zip(*final))[:tasks]]
             cells += [mean_std([run["minutes"] for run in runs], 1)]
             lines += ["| " + " | ".join(cells) + " |"]

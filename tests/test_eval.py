@@ -88,6 +88,16 @@ def test_table_puts_runs_that_differ_by_seed_alone_in_one_row_with_the_papers_nu
         assert part in text
 
 
+def test_a_table_of_ten_tasks_has_the_accuracy_after_five_of_them_too():
+    ten = result("mergan_ra", 80.0, num_tasks=10)
+    ten["average_accuracy"], ten["accuracy"] = [10.0 + t for t in range(10)], [[80.0] * 10] * 10
+    (row,) = rows([ten])
+    assert row[:6] == ["mergan_ra", "1", "14.00", "98.19", "19.00", "97.01"]
+    head = next(line for line in scoring.markdown([ten]).splitlines() if line.startswith("| method"))
+    assert head.startswith("| method | n | after 5 tasks % | paper | accuracy % | paper | FID test |")
+    assert len(row) == head.count("|") - 1
+
+
 @pytest.mark.parametrize("name", ["mnist_cpu", "scenes_cpu"])
 def test_committed_tables_are_those_of_the_committed_scores_byte_for_byte(name, call_main, capsys):
     assert call_main(scoring, *sorted((ROOT / "results" / name).glob("*.json"))) is None
