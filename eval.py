@@ -52,7 +52,7 @@ PAPER = {
 }
 METHODS = ["joint", "sft", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]  # the paper's order; others follow
 # Options that change no result, or whose effect is compared otherwise.
-ELSEWHERE = "run_dir data_dir cache_dir data overwrite log_every checkpoint_every snapshots cuda_graph".split()
+ELSEWHERE = "run_dir data_dir cache_dir data overwrite log_every checkpoint_every snapshots cuda_graph hardware".split()
 # What runs did before these options came.
 BEFORE = dict(categories="", images_per_category=None, image_size=32, crop=False, conditioning="cbn", processes=1)
 SETTING = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")  # a table for each
@@ -617,11 +617,13 @@ def legend(rows, features):
         return f"FID of {features} features."
     values = lambda pick: "/".join(sorted({str(pick(run)) for run in runs}))
     floor = lambda split: values(lambda run: f"{run['fid']['floor'][split]:.2f}")
+    hardware = " or ".join(sorted({run["arguments"]["hardware"] for run in runs if "hardware" in run["arguments"]}))
     return (
         f"FID of {features} features, {values(lambda run: run['fid']['samples'])} images a side; "
         f"real training images would get FID {floor('test')} (test) and {floor('train')} (train), and reverse accuracy "
         f"{values(lambda run: format(run['reverse_accuracy_ceiling'], '.2f'))} %. "
         f"The judge gets {values(lambda run: format(run['judge_accuracy'], '.2f'))} % of real test images right."
+        + (f" Trained on: {hardware}." if hardware else "")
     )
 
 

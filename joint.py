@@ -141,13 +141,14 @@ def open_run(args):
         for pattern in names.split():
             for old in run_dir.glob(pattern):
                 old.unlink()
-    ours = {"method": METHOD, **vars(args)}
+    cpu = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    ours = {"method": METHOD, "hardware": torch.cuda.get_device_name() if args.device == "cuda" else cpu, **vars(args)}
     if (run_dir / "args.json").exists():
         try:
             theirs = dict(json.loads((run_dir / "args.json").read_text()))
         except (ValueError, TypeError):
             sys.exit(f"error: {run_dir / 'args.json'} is damaged or not ours; restore it, or --overwrite")
-        free = {"run_dir", "data_dir", "cache_dir", "overwrite", "snapshots", "cuda_graph"}  # they change no weight
+        free = {*"run_dir data_dir cache_dir overwrite snapshots cuda_graph hardware".split()}  # may change on the way
         names = sorted((ours.keys() | theirs.keys()) - free)
         differing = [f"{n}: {theirs.get(n)} there, {ours.get(n)} here" for n in names if ours.get(n) != theirs.get(n)]
         if differing:

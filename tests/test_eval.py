@@ -98,6 +98,13 @@ def test_a_table_of_ten_tasks_has_the_accuracy_after_five_of_them_too():
     assert len(row) == head.count("|") - 1
 
 
+def test_the_table_names_the_hardware_that_runs_were_trained_on_where_it_is_known():
+    runs = [result("sft", 20.0, hardware="H100"), result("sft", 21.0, seed=2, hardware="H200"), result("joint", 99.0)]
+    text = scoring.markdown(runs)
+    assert "Trained on: H100 or H200." in text and "| sft | 2 |" in text
+    assert "Trained on" not in scoring.markdown(runs[2:])
+
+
 @pytest.mark.parametrize("name", ["mnist_cpu", "scenes_cpu"])
 def test_committed_tables_are_those_of_the_committed_scores_byte_for_byte(name, call_main, capsys):
     assert call_main(scoring, *sorted((ROOT / "results" / name).glob("*.json"))) is None
