@@ -141,7 +141,7 @@ def open_run(args):
         for pattern in names.split():
             for old in run_dir.glob(pattern):
                 old.unlink()
-    cpu = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    cpu = f"{torch.backends.cpu.get_cpu_capability()} CPU, threads: {torch.get_num_threads()}"
     ours = {"method": METHOD, "hardware": torch.cuda.get_device_name() if args.device == "cuda" else cpu, **vars(args)}
     if (run_dir / "args.json").exists():
         try:

@@ -3,8 +3,8 @@
     python benchmark/sweep.py                  # sweep/…, then results/sweep_ewc.json and results/sweep_ewc.md
 
 Each run learns five digits; the table has the accuracy after two and after five tasks, split into stability (the mean
-over the older categories) and plasticity (the newest one). --jobs runs go side by side, one CPU thread each; a sweep
-that was stopped continues.
+over the older categories) and plasticity (the newest one). --jobs runs go side by side, one CPU thread each. A sweep
+that was stopped continues: rows that results/sweep_ewc.json has, with the same arguments, are not measured again.
 """
 
 import argparse
@@ -30,6 +30,7 @@ GRID = {
     ("rewc", "pixels", "mean"): [20, 80],
     ("rewc", "critic", "mean"): [3e3, 1e4],
 }
+COLUMNS = ("method", "fisher", "mode", "lambda")
 
 
 def main():
@@ -39,58 +40,64 @@ def main():
     parser.add_argument("--num-tasks", type=int, default=5, help="digits learned [5]")
     parser.add_argument("--seed", type=int, default=1, help="of every run [1]")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs side by side [one per core]")
-    parser.add_argument(
-        "--data-dir", type=lambda path: Path(path).resolve(), default=ROOT / "data", help="folder of MNIST [data]"
-    )
+    parser.add_argument("--data-dir", type=Path, default=ROOT / "data", help="folder of MNIST [data]")
+    parser.add_argument("--out", type=Path, default=ROOT / "results", help="where the results go [results]")
     args = parser.parse_args()
+    path = args.out / "sweep_ewc.json"
+    options = {k: v for k, v in vars(args).items() if k in ("iters", "learning_rate", "num_tasks", "seed")}
+    sweep = json.loads(path.read_text()) if path.exists() else {"arguments": options, "rows": []}
+    if sweep["arguments"] != options:
+        sys.exit(f"error: {path} is a sweep with other arguments, {sweep['arguments']}; choose another --out")
+    known = {tuple(row[name] for name in COLUMNS) for row in sweep["rows"]}
+    runs = [(*key, value) for key, values in GRID.items() for value in values if (*key, value) not in known]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    runs = [(*key, value) for key, values in GRID.items() for value in values]
-    folder = ROOT / "sweep"
-    (ROOT / "results").mkdir(exist_ok=True)
+    settings = argparse.Namespace(device="cpu", statistics="batch", fid_features="judge", fid_samples=10000)
+    reference = scoring.Reference({"dataset": "mnist", "data_dir": args.data_dir}, settings)
 
     def train(run):
         method, fisher, mode, value = run
-        run_dir = folder / f"{method}__{fisher}__{mode}__{value:g}"
-        options = ["--num-tasks", args.num_tasks, "--iters", args.iters, "--learning-rate", args.learning_rate]
-        options += ["--fisher", fisher, "--ewc-mode", mode, "--lambda-ewc", value]
-        options += ["--seed", args.seed, "--data-dir", args.data_dir]
-        command = [sys.executable, f"{method}.py", *map(str, options), "--run-dir", str(run_dir)]
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
-        print(f"trained {run_dir.name}", flush=True)
+        run_dir = ROOT / "sweep" / f"{method}__{fisher}__{mode}__{value:g}"
+        command = [sys.executable, f"{method}.py", "--fisher", fisher, "--ewc-mode", mode, "--lambda-ewc", value]
+        for name, option in {**options, "data_dir": args.data_dir.resolve(), "run_dir": run_dir}.items():
+            command += [f"--{name.replace('_', '-')}", option]
+        subprocess.run([*map(str, command)], cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
         return run_dir
 
     with ThreadPoolExecutor(args.jobs) as pool:
-        run_dirs = list(pool.map(train, runs))
+        for run, run_dir in zip(runs, pool.map(train, runs)):
+            row = dict(zip(COLUMNS, run), hardware=json.loads((run_dir / "args.json").read_text())["hardware"])
+            for tasks in (2, args.num_tasks):
+                generator, _ = scoring.load_generator(run_dir / f"task_{tasks}.pt", settings)
+                features = [scoring.embed(reference.judge, scoring.draw(generator, c, 1280)) for c in range(tasks)]
+                digits = [scoring.percent_right(reference.judge, f, c) for c, f in enumerate(features)]
+                old = statistics.fmean(digits[:-1])
+                row[f"after_{tasks}"] = dict(mean=statistics.fmean(digits), old=old, new=digits[-1], digits=digits)
+            sweep["rows"] = sorted([*sweep["rows"], row], key=lambda row: [row[name] for name in COLUMNS])
+            args.out.mkdir(exist_ok=True)
+            path.write_text(json.dumps(sweep, indent=1) + "\n")
+            path.with_suffix(".md").write_text(table(sweep), encoding="utf-8")
+            print(f"measured {run_dir.name}", flush=True)
+    print(table(sweep))
 
-    settings = argparse.Namespace(device="cpu", statistics="batch", fid_features="judge", fid_samples=10000)
-    reference, rows = scoring.Reference({"dataset": "mnist", "data_dir": args.data_dir}, settings), []
-    for (method, fisher, mode, value), run_dir in zip(runs, run_dirs):
-        row = {"method": method, "fisher": fisher, "mode": mode, "lambda": value}
-        for tasks in (2, args.num_tasks):
-            generator, _ = scoring.load_generator(run_dir / f"task_{tasks}.pt", settings)
-            features = [scoring.embed(reference.judge, scoring.draw(generator, c, 1280)) for c in range(tasks)]
-            *old, new = (scoring.percent_right(reference.judge, f, c) for c, f in enumerate(features))
-            row[f"after_{tasks}"] = dict(mean=statistics.fmean([*old, new]), old=statistics.fmean(old), new=new)
-        rows.append(row)
-    rows.sort(key=lambda row: list(row.values())[:4])
-    options = {k: v for k, v in vars(args).items() if k not in ("jobs", "data_dir")}
-    path = ROOT / "results" / "sweep_ewc.json"
-    path.write_text(json.dumps({"arguments": options, "rows": rows}, indent=1) + "\n")
-    last = f"after_{args.num_tasks}"
-    best = {key: max((r for r in rows if tuple(r.values())[:3] == key), key=lambda r: r[last]["mean"]) for key in GRID}
+
+def table(sweep):
+    """The sweep as a Markdown table; the best λ of each method, Fisher information and mode is marked."""
+    after = [f"after_{tasks}" for tasks in (2, sweep["arguments"]["num_tasks"])]
+    best = {}
+    for row in sorted(sweep["rows"], key=lambda row: row[after[1]]["mean"]):
+        best[tuple(row[name] for name in COLUMNS[:3])] = row
     lines = [
-        ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in options.items()) + "; accuracy in percent",
+        ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in sweep["arguments"].items()) + "; accuracy in percent",
         "",
     ]
-    columns = [f"{n} after {t}" for t in (2, args.num_tasks) for n in ("mean", "old", "new")]
-    lines += ["| method | Fisher | mode | λ | " + " | ".join(columns) + " |", "|" + " --- |" * 10]
-    for row in rows:
-        cells = [f"{row[f'after_{t}'][n]:.1f}" for t in (2, args.num_tasks) for n in ("mean", "old", "new")]
-        *key, value = list(row.values())[:4]
+    header = [*COLUMNS[:3], "λ", *(f"{n} {a.replace('_', ' ')}" for a in after for n in ("mean", "old", "new"))]
+    lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    for row in sweep["rows"]:
+        *key, value = (row[name] for name in COLUMNS)
+        cells = [f"{row[a][n]:.1f}" for a in after for n in ("mean", "old", "new")]
         mark = " (best)" if row is best[tuple(key)] else ""
         lines += ["| " + " | ".join([*key, f"{value:g}{mark}", *cells]) + " |"]
-    path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
