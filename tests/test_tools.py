@@ -1,6 +1,6 @@
 """The pictures and the speed benchmark."""
 
-import importlib
+import importlib.util
 import itertools
 import json
 import shutil
@@ -265,6 +265,38 @@ def test_the_share_of_the_diagonal_is_unbiased_over_pairs_and_right_for_a_known_
     samples = torch.randn(3000, 2, generator=random) @ torch.linalg.cholesky(covariance).T
     assert diagonal_share(samples) == pytest.approx(13 / 15, abs=0.05)
     assert diagonal_share(samples @ torch.linalg.eigh(covariance)[1]) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("name, first", [("mean_alignment", 2), ("critic_anew", 2), ("generator_first", 1)])
+def test_a_variant_of_the_ablation_learns_otherwise_from_that_task_on(
+    name, first, finished, tmp_path, tiny_options, call_main
+):
+    import ablation
+
+    name = f"mergan_ra_{name}"
+    _, old, new = ablation.VARIANTS[name]
+    (tmp_path / f"{name}.py").write_text(ablation.SOURCE.replace(old, new), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(name, tmp_path / f"{name}.py")
+    variant = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(variant)
+    assert call_main(variant, *tiny_options("mergan_ra", tmp_path / "run")) is None
+    for task in (1, 2):
+        ours, theirs = (torch.load(run / f"task_{task}.pt") for run in (tmp_path / "run", finished("mergan_ra")))
+        assert ours["method"] == name
+        same = [torch.equal(weight, theirs["generator"][key]) for key, weight in ours["generator"].items()]
+        assert all(same) == (task < first)
+
+
+def test_a_sweep_marks_the_best_value_of_each_method_and_surrogate():
+    from sweep import COLUMNS, table
+
+    row = lambda *key, mean: dict(zip(COLUMNS, key), **{f"after_{t}": dict(mean=mean, old=1, new=2) for t in (2, 3)})
+    rows = [row("ewc", "pixels", "online", λ, mean=mean) for λ, mean in [(5, 20), (20, 40), (80, 30)]]
+    rows += [row("ewc", "critic", "online", 3e3, mean=10)]
+    text = table({"arguments": {"iters": 4, "num_tasks": 3}, "rows": rows})
+    assert "iters 4, num tasks 3" in text and text.count("(best)") == 2
+    assert "| ewc | pixels | online | 20 (best) | 40.0 | 1.0 | 2.0 | 40.0 | 1.0 | 2.0 |" in text
+    assert "| ewc | critic | online | 3000 (best) |" in text and "| 80 | 30.0 |" in text
 
 
 # Lists of commands
