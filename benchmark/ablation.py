@@ -2,8 +2,8 @@
 
     python benchmark/ablation.py          # ablation/…, then results/ablation_cpu/*.json and results/ablation_cpu.md
 
-A variant is mergan_ra.py with other options, or a copy of it with other lines. --jobs runs go side by side, one CPU
-thread each; an ablation that was stopped continues. EWC's choices are in benchmark/sweep.py.
+A variant is a copy of mergan_ra.py with a few other lines. --jobs runs go side by side, one CPU thread each; an ablation
+that was stopped continues. EWC's choices are in benchmark/sweep.py, an option's are options.
 """
 
 import argparse
@@ -32,12 +32,11 @@ RESET = """\
 """
 MEAN = (".square().sum() / (2 * num_past)", ".square().sum() / len(fake)")  # E over z and c, as the equation is written
 ADAM = "        critic_optimizer = torch.optim.Adam("
-VARIANTS = {  # name: (options, text to replace, its replacement)
-    "mergan_ra": ([], "", ""),
-    "mergan_ra__no_class_terms": (["--lambda-cls", "0"], "", ""),
-    "mergan_ra_mean_alignment": ([], *MEAN),
-    "mergan_ra_critic_anew": ([], ADAM, RESET + ADAM),
-    "mergan_ra_generator_first": ([], CRITIC + GENERATOR, GENERATOR + CRITIC),
+VARIANTS = {  # name: (text to replace, its replacement)
+    "mergan_ra": ("", ""),
+    "mergan_ra_mean_alignment": MEAN,
+    "mergan_ra_critic_anew": (ADAM, RESET + ADAM),
+    "mergan_ra_generator_first": (CRITIC + GENERATOR, GENERATOR + CRITIC),
 }
 
 
@@ -60,10 +59,10 @@ def main():
     common = [*map(str, common), "--seed", str(args.seed), "--data-dir", str(args.data_dir.resolve())]
 
     def train(name):
-        options, old, new = VARIANTS[name]
-        script = folder / f"{name.split('__')[0]}.py"
+        old, new = VARIANTS[name]
+        script = folder / f"{name}.py"
         script.write_text(SOURCE.replace(old, new) if old else SOURCE, encoding="utf-8")
-        command = [sys.executable, str(script), *common, *options, "--run-dir", str(folder / name)]
+        command = [sys.executable, str(script), *common, "--run-dir", str(folder / name)]
         subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
         print(f"trained {name}", flush=True)
 

@@ -274,7 +274,7 @@ def test_a_variant_of_the_ablation_learns_otherwise_from_that_task_on(
     import ablation
 
     name = f"mergan_ra_{name}"
-    _, old, new = ablation.VARIANTS[name]
+    old, new = ablation.VARIANTS[name]
     (tmp_path / f"{name}.py").write_text(ablation.SOURCE.replace(old, new), encoding="utf-8")
     spec = importlib.util.spec_from_file_location(name, tmp_path / f"{name}.py")
     variant = importlib.util.module_from_spec(spec)
