@@ -72,7 +72,7 @@ def main():
     subprocess.run([*scoring, str(folder), "--samples", str(args.samples)], cwd=ROOT, check=True)
     for name in VARIANTS:
         shutil.copy(folder / name / "eval.json", kept / f"{name}.json")
-    files = [str(kept / f"{name}.json") for name in VARIANTS]
+    files = sorted(map(str, kept.glob("*.json")))
     table = subprocess.run([*scoring, *files], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
     (args.out / "ablation_cpu.md").write_bytes(table)
 

@@ -81,11 +81,12 @@ def main():
 
 
 def table(sweep):
-    """The sweep as a Markdown table; the best λ of each method, Fisher information and mode is marked."""
+    """The sweep as a Markdown table; the best λ of each method, Fisher information and mode is marked once all are in."""
     after = [f"after_{tasks}" for tasks in (2, sweep["arguments"]["num_tasks"])]
     best = {}
     for row in sorted(sweep["rows"], key=lambda row: row[after[1]]["mean"]):
         best[tuple(row[name] for name in COLUMNS[:3])] = row
+    measured = {tuple(row[name] for name in COLUMNS) for row in sweep["rows"]}
     lines = [
         ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in sweep["arguments"].items()) + "; accuracy in percent",
         "",
@@ -95,7 +96,8 @@ def table(sweep):
     for row in sweep["rows"]:
         *key, value = (row[name] for name in COLUMNS)
         cells = [f"{row[a][n]:.1f}" for a in after for n in ("mean", "old", "new")]
-        mark = " (best)" if row is best[tuple(key)] else ""
+        complete = measured >= {(*key, other) for other in GRID[tuple(key)]}
+        mark = " (best)" if complete and row is best[tuple(key)] else ""
         lines += ["| " + " | ".join([*key, f"{value:g}{mark}", *cells]) + " |"]
     return "\n".join(lines) + "\n"
 

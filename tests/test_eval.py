@@ -105,7 +105,10 @@ def test_the_table_names_the_hardware_that_runs_were_trained_on_where_it_is_know
     assert "Trained on" not in scoring.markdown(runs[2:])
 
 
-@pytest.mark.parametrize("name, scores", [("mnist", "mnist*/*.json"), ("scenes_cpu", "scenes_cpu/*.json")])
+@pytest.mark.parametrize(
+    "name, scores",
+    [("mnist", "mnist*/*.json"), ("scenes_cpu", "scenes_cpu/*.json"), ("ablation_cpu", "ablation_cpu/*.json")],
+)
 def test_committed_tables_are_those_of_the_committed_scores_byte_for_byte(name, scores, call_main, capsys):
     assert call_main(scoring, *sorted((ROOT / "results").glob(scores))) is None
     assert capsys.readouterr().out == (ROOT / "results" / f"{name}.md").read_text()
