@@ -2,8 +2,8 @@
 
     python benchmark/ablation.py          # ablation/…, then results/ablation_cpu/*.json and results/ablation_cpu.md
 
-A variant is a copy of mergan_ra.py with a few other lines. --jobs runs go side by side, one CPU thread each; an ablation
-that was stopped continues. EWC's choices are in benchmark/sweep.py, an option's are options.
+A variant is a copy of mergan_ra.py with a few other lines. --jobs runs go side by side, one CPU thread each; an
+ablation that was stopped continues. EWC's choices are in benchmark/sweep.py.
 """
 
 import argparse
