@@ -81,7 +81,7 @@ def main():
 
 
 def table(sweep):
-    """The sweep as a Markdown table; the best λ of each method, Fisher information and mode is marked, if all are in."""
+    """A Markdown table; the best λ of each method, Fisher information and mode is marked once all are in."""
     after = [f"after_{tasks}" for tasks in (2, sweep["arguments"]["num_tasks"])]
     best = {}
     for row in sorted(sweep["rows"], key=lambda row: row[after[1]]["mean"]):
