@@ -6,13 +6,14 @@ A variant is a copy of mergan_ra.py with a few other lines. --jobs runs go side 
 ablation that was stopped continues. EWC's choices are in benchmark/sweep.py.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from sweep import small_runs
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = (ROOT / "mergan_ra.py").read_text(encoding="utf-8")
@@ -41,15 +42,8 @@ VARIANTS = {  # name: (text to replace, its replacement)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--iters", type=int, default=400, help="generator steps per task [400]")
-    parser.add_argument("--num-tasks", type=int, default=5, help="digits learned [5]")
-    parser.add_argument("--learning-rate", type=float, default=5e-4, help="of Adam [5e-4]")
-    parser.add_argument("--seed", type=int, default=1, help="of every run [1]")
+    parser = small_runs(__doc__)
     parser.add_argument("--samples", type=int, default=6400, help="images a category that are scored [6400]")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs side by side [one per core]")
-    parser.add_argument("--data-dir", type=Path, default=ROOT / "data", help="folder of MNIST [data]")
-    parser.add_argument("--out", type=Path, default=ROOT / "results", help="where the results go [results]")
     args = parser.parse_args()
     folder, kept = ROOT / "ablation", args.out / "ablation_cpu"
     for path in (folder, kept):

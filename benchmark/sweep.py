@@ -33,8 +33,9 @@ GRID = {
 COLUMNS = ("method", "fisher", "mode", "lambda")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def small_runs(description):
+    """A parser of the options of a benchmark whose runs learn five digits on a CPU."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--iters", type=int, default=400, help="generator steps per task [400]")
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="of Adam [5e-4]")
     parser.add_argument("--num-tasks", type=int, default=5, help="digits learned [5]")
@@ -42,7 +43,11 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs side by side [one per core]")
     parser.add_argument("--data-dir", type=Path, default=ROOT / "data", help="folder of MNIST [data]")
     parser.add_argument("--out", type=Path, default=ROOT / "results", help="where the results go [results]")
-    args = parser.parse_args()
+    return parser
+
+
+def main():
+    args = small_runs(__doc__).parse_args()
     path = args.out / "sweep_ewc.json"
     options = {k: v for k, v in vars(args).items() if k in ("iters", "learning_rate", "num_tasks", "seed")}
     sweep = json.loads(path.read_text()) if path.exists() else {"arguments": options, "rows": []}
