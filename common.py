@@ -39,7 +39,7 @@ class ConditionalBatchNorm2d(nn.Module):
     def forward(self, x, y):
         """x: float [K·n, C, H, W], K groups of n images; y: int64 [K], the category of each group. Shape is kept."""
         groups = x.unflatten(0, (len(y), -1))
-        scale, shift = (w.expand_as(self.standing_mean)[y] for w in (self.scale, self.shift))
+        scale, shift = (F.embedding(y, w.expand_as(self.standing_mean)) for w in (self.scale, self.shift))
         if not self.training:
             scale = scale * torch.rsqrt(self.standing_var[y] + self.eps)
             shift = shift - self.standing_mean[y] * scale
@@ -180,7 +180,7 @@ class ResNetGenerator(Generator):
 class LeakyReLU(torch.autograd.Function):
     """Leaky ReLU 0.2, to the bit PyTorch's, but its second derivative is nothing where PyTorch's is a tensor of zeros.
 
-    So the gradient penalty does not pay for a backward pass of the last convolution, its dearest, that adds zeros.
+    So the gradient penalty does not pay for backward passes of convolutions that add zeros.
     """
 
     generate_vmap_rule = True  # for the Fisher information
@@ -192,9 +192,12 @@ class LeakyReLU(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx, inputs, output):
         ctx.save_for_backward(*inputs)
+        ctx.set_materialize_grads(False)  # the layer above may have passed nothing on
 
     @staticmethod
     def backward(ctx, grad):
+        if grad is None:
+            return None
         return torch.ops.aten.leaky_relu_backward(grad, ctx.saved_tensors[0].detach(), 0.2, False)
 
 
@@ -317,7 +320,8 @@ class CudaGraph:
                 with torch.cuda.graph(self.graph, stream=self.stream):
                     self.values = {name: value.detach() for name, value in self.update().items()}
             except RuntimeError as error:
-                sys.exit(f"error: no CUDA graph could be captured ({error}); continue with --cuda-graph off")
+                cause = str(error.__context__ or error).splitlines()[0]  # the end of the capture fails as well
+                sys.exit(f"error: no CUDA graph could be captured ({cause}); continue with --cuda-graph off")
         self.graph.replay()
         return self.values
 
@@ -337,7 +341,7 @@ def add_data_options(parser):
     add("--categories", default="", help="names, a,b,c, in the order of learning; '': all, lsun: the paper's four")
     add("--images-per-category", type=int, default=None, help="the first so many; None: all, lsun: 100000 (paper)")
     add("--image-size", type=int, choices=(32, 64), default=None, help="of lsun and folder; None: 64; others are 32×32")
-    add("--crop", action="store_true", help="lsun and folder: centre crop; else squashed to a square, as in the paper")
+    add("--crop", action="store_true", help="lsun and folder: centre crop; else squashed to a square (authors' code)")
 
 
 def cache_folder(dataset, data_dir, cache_dir=None, **_):
