@@ -294,9 +294,9 @@ def main():
             losses = iterate()
             due = stopped or step % args.checkpoint_every == 0
             if due or step % args.log_every == 0 or step == steps:
-                values = {name: loss.item() for name, loss in losses.items()}
-                finite = all(weight.isfinite().all() for weight in generator_weights + critic_weights)
-                if not (finite and all(map(math.isfinite, values.values()))):
+                values = dict(zip(losses, torch.stack([*losses.values()]).tolist()))
+                norm = torch.nn.utils.get_total_norm(generator_weights + critic_weights).item()
+                if not all(map(math.isfinite, [norm, *values.values()])):
                     sys.exit(f"error: losses or weights are not finite at task {task + 1}, step {step} ({values}); "
                              f"last good checkpoint: {saved}, in {run_dir}; try a lower --learning-rate "
                              "in a new --run-dir")  # fmt: skip
