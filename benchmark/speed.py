@@ -33,7 +33,12 @@ from torch.utils.flop_counter import flop_registry
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+import common  # noqa: E402
 from common import Critic, Generator, RealImages, load_dataset, normalise  # noqa: E402
+
+# Runs a script of ours with its arguments, and prints the most GPU memory that PyTorch held, in MB.
+PEAK = "import runpy, sys, torch; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+PEAK += "; print(torch.cuda.max_memory_reserved() / 2**20)"
 
 
 def penalty(critic, real, fake, epsilon):
@@ -52,6 +57,7 @@ def reference_critic_loss(critic, real, fake, labels, epsilon):
 def reference(args):
     """The plain loop on category 0; prints one JSON line, the milliseconds of each --log-every steps after warm-up."""
     torch.manual_seed(1)
+    common.LeakyReLU.apply = lambda x: F.leaky_relu(x, 0.2)  # PyTorch's
     images, labels, names = load_dataset("mnist", args.data_dir, "train")
     data = torch.utils.data.TensorDataset(normalise(images[labels == 0]), labels[labels == 0])
     loader = torch.utils.data.DataLoader(data, 64, shuffle=True, drop_last=True)
@@ -97,16 +103,17 @@ def check_reference():
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
-def child(command, log):
-    """Run a command; returns its output and its peak resident memory in MB."""
+def child(command, log, device="cpu"):
+    """Run a command; returns its output and its peak memory in MB: what PyTorch held on a GPU, else resident."""
+    command = ["-c", PEAK, *command] if device == "cuda" else command
     with open(log, "w+") as file:
         process = subprocess.Popen([sys.executable, *map(str, command)], stdout=file, cwd=ROOT)
         _, status, usage = os.wait4(process.pid, 0)
         file.seek(0)
-        output = file.read()
+        output = file.read().splitlines()
     if status:
         sys.exit(f"error: {' '.join(map(str, command))} failed")
-    return output, usage.ru_maxrss / 1024
+    return output, float(output.pop()) if device == "cuda" else usage.ru_maxrss / 1024
 
 
 def measure(script, tasks, args, scratch):
@@ -114,7 +121,7 @@ def measure(script, tasks, args, scratch):
     run_dir = Path(scratch) / f"{script}-{time.time_ns()}"
     options = ["--data-dir", args.data_dir, "--run-dir", run_dir, "--num-tasks", tasks, "--iters", args.iters]
     options += ["--log-every", args.log_every, "--checkpoint-every", 10**6, "--device", args.device]
-    _, memory = child([f"{script}.py", *options], Path(scratch) / "log")
+    _, memory = child([f"{script}.py", *options], Path(scratch) / "log", args.device)
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return {
         task: [1000 / line["it_per_s"] for line in lines if line["task"] == task and line["step"] > args.warmup]
@@ -209,12 +216,12 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         for script in ["sft", *args.scripts.split(",")]:
             command = [Path(__file__), "--operations", script, "--data-dir", args.data_dir]
-            counts[script] = int(child(command, Path(scratch) / "log")[0].splitlines()[-1])
+            counts[script] = int(child(command, Path(scratch) / "log")[0][-1])
         for _ in range(args.rounds):
             same = ["--iters", args.iters, "--warmup", args.warmup, "--log-every", args.log_every]
             command = [Path(__file__), "--reference", *same, "--data-dir", args.data_dir, "--device", args.device]
-            output, memory["reference"] = child(command, Path(scratch) / "log")
-            times.setdefault("reference", []).extend(json.loads(output.splitlines()[-1]))
+            output, memory["reference"] = child(command, Path(scratch) / "log", args.device)
+            times.setdefault("reference", []).extend(json.loads(output[-1]))
             for script in args.scripts.split(","):
                 windows, memory[script] = measure(script, 2, args, scratch)  # task 2: every method does its own work
                 times.setdefault(script, []).extend(windows[2])
@@ -241,7 +248,8 @@ def main():
         row |= dict(cost=ms / sft, gflop=counts.get(name, counts["sft"]) / 1e9)
         rows[name] = row | dict(share_of_peak=row["gflop"] * 1e12 / ms / peak, peak_mb=memory[name])
         share = f"{100 * rows[name]['share_of_peak']:.0f}"
-        print(f"| {name} | {ms:.0f} | {min(values):.0f} – {max(values):.0f} | {row['images_per_s']:.0f} "
+        median, least, most = (f"{value:.{0 if base > 100 else 2}f}" for value in (ms, min(values), max(values)))
+        print(f"| {name} | {median} | {least} – {most} | {row['images_per_s']:.0f} "
               f"| {base / ms:.2f}× | {ms / sft:.2f}× | {share} | {memory[name]:.0f} |")  # fmt: skip
     for script, ratio in flat.items():
         print(f"\n{script}: task {args.flat} costs {ratio:.2f}× task 2")

@@ -627,7 +627,8 @@ def test_eval_scores_every_run_below_a_folder(folder, tiny_data):
     assert results["forgetting"] == pytest.approx(scoring.forgetting(results["accuracy"]))
     assert 0 <= results["reverse_accuracy"] <= 100 and results["fid"]["samples"] == 60 and results["intermediate"] == []
     arguments = json.loads((folder / "one" / "args.json").read_text())
-    assert results["arguments"] == {k: v for k, v in arguments.items() if k not in scoring.ELSEWHERE}
+    assert results["arguments"] == {k: v for k, v in arguments.items() if k not in scoring.ELSEWHERE or k == "hardware"}
+    assert f"Trained on: {arguments['hardware']}." in scoring.markdown([results])
 
     of_joint = json.loads((folder / "two" / "eval.json").read_text())
     assert of_joint["accuracy"][:2] == of_joint["average_accuracy"][:2] == [None, None]

@@ -237,6 +237,17 @@ def test_the_reference_of_the_speed_benchmark_computes_our_losses(monkeypatch):
         speed.check_reference()
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_speed_benchmark_reads_a_commands_output_and_its_peak_memory(device, tmp_path):
+    from speed import child
+
+    script = tmp_path / "script.py"
+    script.write_text("import sys; print('noise'); print(*sys.argv[1:])", encoding="utf-8")
+    output, memory = child([script, "--iters", 3], tmp_path / "log", device)
+    assert output == ["noise", "--iters 3"]
+    assert memory > 5 if device == "cpu" or torch.cuda.is_available() else memory == 0
+
+
 def test_operations_are_two_for_each_product_of_a_weight_and_a_pixel():
     from speed import Operations
 
