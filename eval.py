@@ -69,9 +69,9 @@ def parse_args():
     )
     add("--data-dir", default=None, help="folder of the real data; None: where the run found it")
     add("--cache-dir", default=None, help="as in the method scripts; None: the run's")
-    add("--samples", type=int, default=6400, help="images per category and snapshot, a multiple of 64; paper: 6400")
+    add("--samples", type=int, default=6400, help="images per category and snapshot, a multiple of 64; authors' code: 6400")
     add("--intermediate-samples", type=int, default=0, help="the same for snapshots inside tasks; 0: not scored")
-    add("--statistics", choices=("batch", "standing"), default="batch", help="normalisation when drawing; paper: batch")
+    add("--statistics", choices=("batch", "standing"), default="batch", help="when drawing; authors' code: batch")
     add("--fid-features", choices=("judge", "inception"), default="judge", help="the judge's 128 or Inception's 2048")
     add("--fid-samples", type=int, default=10000, help="images a side over all categories, where the data has as many")
     add("--inception-weights", default=None, help="file of Inception's weights; None: torch-fidelity downloads it")
@@ -519,7 +519,7 @@ def score(run, reference, args):
         "samples": args.samples,
         "statistics": args.statistics,
         "minutes": lines[-1]["elapsed"] / 60 if lines else None,
-        "arguments": {name: value for name, value in arguments.items() if name not in ELSEWHERE},
+        "arguments": {k: v for k, v in arguments.items() if k not in ELSEWHERE or k == "hardware"},
     }
     write_json(run / "eval.json", results)
     return results, broken

@@ -51,7 +51,7 @@ class Group:
         """Names of the categories, from any readable snapshot."""
         for path in sorted(self.run.glob("task_*.pt")):
             try:
-                return torch.load(path, weights_only=True)["categories"]
+                return torch.load(path, map_location="cpu", weights_only=True)["categories"]
             except Exception:
                 continue
         return list(map(str, range(self.tasks)))
