@@ -69,7 +69,7 @@ def parse_args():
     )
     add("--data-dir", default=None, help="folder of the real data; None: where the run found it")
     add("--cache-dir", default=None, help="as in the method scripts; None: the run's")
-    add("--samples", type=int, default=6400, help="images per category and snapshot, a multiple of 64; authors' code: 6400")
+    add("--samples", type=int, default=6400, help="images per category and snapshot, a multiple of 64 (authors' code)")
     add("--intermediate-samples", type=int, default=0, help="the same for snapshots inside tasks; 0: not scored")
     add("--statistics", choices=("batch", "standing"), default="batch", help="when drawing; authors' code: batch")
     add("--fid-features", choices=("judge", "inception"), default="judge", help="the judge's 128 or Inception's 2048")
