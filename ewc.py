@@ -48,7 +48,7 @@ def parse_args():
     add("--critic-steps", type=int, default=5, help="critic updates per generator update; authors' code: 5")
     add("--lambda-gp", type=float, default=10.0, help="weight of the gradient penalty; authors' code: 10")
     add("--lambda-cls", type=float, default=1.0, help="weight of the class terms; paper: 1 (README: choices)")
-    add("--lambda-ewc", type=float, default=20.0, help="weight of the penalty (README: choices)")
+    add("--lambda-ewc", type=float, default=None, help="of the penalty; None: 80, critic 3000 (results/sweep_ewc.md)")
     add("--fisher", choices=("critic", "pixels"), default="pixels", help="log-likelihood behind the Fisher information")
     add("--fisher-samples", type=int, default=1024, help="z per category that estimate the Fisher information")
     add("--ewc-mode", choices=("online", "mean", "per-task"), default="online", help="of past tasks (README: choices)")
@@ -68,6 +68,7 @@ def parse_args():
     args.image_size, args.processes = args.image_size or DATASETS[args.dataset], PROCESSES
     width, conditioning = (32, "cbn") if args.image_size == 32 else (64, "concat")
     defaults = dict(iters=20000 if args.dataset == "lsun" else 8000, width=width, conditioning=conditioning)
+    defaults["lambda_ewc"] = {"critic": 3000.0, "pixels": 80.0}[args.fisher]  # best of results/sweep_ewc.md
     for name in (name for name in defaults if getattr(args, name) is None):
         setattr(args, name, defaults[name])
     for name in ("iters", "critic_steps", "latent_dim", "width", "log_every", "checkpoint_every", "fisher_samples"):

@@ -21,10 +21,10 @@ sys.path.insert(0, str(ROOT))
 import eval as scoring
 
 GRID = {
-    ("ewc", "pixels", "online"): [5, 20, 80],
-    ("ewc", "critic", "online"): [3e3, 1e4, 3e4],
-    ("rewc", "pixels", "online"): [5, 20, 80],
-    ("rewc", "critic", "online"): [1e3, 3e3, 1e4],
+    ("ewc", "pixels", "online"): [5, 20, 80, 320],
+    ("ewc", "critic", "online"): [1e3, 3e3, 1e4, 3e4],
+    ("rewc", "pixels", "online"): [1.25, 5, 20, 80],
+    ("rewc", "critic", "online"): [300, 1e3, 3e3, 1e4],
     ("ewc", "pixels", "mean"): [20, 80],
     ("ewc", "critic", "mean"): [3e3, 1e4],
     ("rewc", "pixels", "mean"): [20, 80],

@@ -302,12 +302,25 @@ def test_a_sweep_marks_the_best_value_of_each_method_and_surrogate():
     from sweep import COLUMNS, table
 
     row = lambda *key, mean: dict(zip(COLUMNS, key), **{f"after_{t}": dict(mean=mean, old=1, new=2) for t in (2, 3)})
-    rows = [row("ewc", "pixels", "online", λ, mean=mean) for λ, mean in [(5, 20), (20, 40), (80, 30)]]
+    rows = [row("ewc", "pixels", "online", λ, mean=mean) for λ, mean in [(5, 20), (20, 40), (80, 30), (320, 10)]]
     rows += [row("ewc", "critic", "online", 3e3, mean=10)]
     text = table({"arguments": {"iters": 4, "num_tasks": 3}, "rows": rows})
     assert "iters 4, num tasks 3" in text and text.count("(best)") == 1
     assert "| ewc | pixels | online | 20 (best) | 40.0 | 1.0 | 2.0 | 40.0 | 1.0 | 2.0 |" in text
     assert "| ewc | critic | online | 3000 | 10.0 |" in text and "| 80 | 30.0 |" in text  # critic: others are missing
+
+
+@pytest.mark.parametrize("method", ["ewc", "rewc"])
+@pytest.mark.parametrize("fisher", ["critic", "pixels"])
+def test_the_default_lambda_is_the_best_of_the_sweep(method, fisher, monkeypatch):
+    sweep = json.loads((ROOT / "results" / "sweep_ewc.json").read_text())
+    means = {
+        row["lambda"]: row["after_5"]["mean"]
+        for row in sweep["rows"]
+        if row["mode"] == "online" and (row["method"], row["fisher"]) == (method, fisher)
+    }
+    monkeypatch.setattr(sys, "argv", [method, "--fisher", fisher])
+    assert importlib.import_module(method).parse_args().lambda_ewc == max(means, key=means.get)
 
 
 # Lists of commands
