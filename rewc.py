@@ -49,7 +49,7 @@ def parse_args():
     add("--critic-steps", type=int, default=5, help="critic updates per generator update; authors' code: 5")
     add("--lambda-gp", type=float, default=10.0, help="weight of the gradient penalty; authors' code: 10")
     add("--lambda-cls", type=float, default=1.0, help="weight of the class terms; paper: 1 (README: choices)")
-    add("--lambda-ewc", type=float, default=None, help="of the penalty; None: 5, critic 1000 (results/sweep_ewc.md)")
+    add("--lambda-ewc", type=float, default=None, help="penalty's weight; None: 5, critic 1000 (results/sweep_ewc.md)")
     add("--fisher", choices=("critic", "pixels"), default="pixels", help="log-likelihood behind the Fisher information")
     add("--fisher-samples", type=int, default=1024, help="z per category that estimate the Fisher information")
     add("--ewc-mode", choices=("online", "mean", "per-task"), default="online", help="of past tasks (README: choices)")

@@ -1,6 +1,6 @@
 """Choices that the papers leave open, changed one at a time in MeRGAN-RA, on five digits of MNIST.
 
-    python benchmark/ablation.py          # ablation/…, then results/ablation_cpu/*.json and results/ablation_cpu.md
+    python benchmark/ablation.py          # results/ablation/…, then results/ablation_cpu/*.json and results/ablation_cpu.md
 
 A variant is a copy of mergan_ra.py with a few other lines. --jobs runs go side by side, one CPU thread each; an
 ablation that was stopped continues. EWC's choices are in benchmark/sweep.py.
@@ -45,7 +45,7 @@ def main():
     parser = small_runs(__doc__)
     parser.add_argument("--samples", type=int, default=6400, help="images a category that are scored [6400]")
     args = parser.parse_args()
-    folder, kept = ROOT / "ablation", args.out / "ablation_cpu"
+    folder, kept = args.out.resolve() / "ablation", args.out / "ablation_cpu"
     for path in (folder, kept):
         path.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

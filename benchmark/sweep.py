@@ -1,10 +1,10 @@
 """λ of EWC and R-EWC on a logarithmic grid, for both kinds of Fisher information and of adding up tasks, on MNIST.
 
-    python benchmark/sweep.py                  # sweep/…, then results/sweep_ewc.json and results/sweep_ewc.md
+    python benchmark/sweep.py --out DIR        # runs in DIR/sweep, then DIR/sweep_ewc.json and DIR/sweep_ewc.md
 
 Each run learns five digits; the table has the accuracy after two and after five tasks, split into stability (the mean
 over the older categories) and plasticity (the newest one). --jobs runs go side by side, one CPU thread each. A sweep
-that was stopped continues: rows that results/sweep_ewc.json has, with the same arguments, are not measured again.
+that was stopped continues: rows that sweep_ewc.json has, with the same arguments, are not measured again.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main():
 
     def train(run):
         method, fisher, mode, value = run
-        run_dir = ROOT / "sweep" / f"{method}__{fisher}__{mode}__{value:g}"
+        run_dir = args.out.resolve() / "sweep" / f"{method}__{fisher}__{mode}__{value:g}"
         command = [sys.executable, f"{method}.py", "--fisher", fisher, "--ewc-mode", mode, "--lambda-ewc", value]
         for name, option in {**options, "data_dir": args.data_dir.resolve(), "run_dir": run_dir}.items():
             command += [f"--{name.replace('_', '-')}", option]
@@ -86,7 +86,7 @@ def main():
 
 
 def table(sweep):
-    """A Markdown table; the best λ of each method, Fisher information and mode is marked once all are in."""
+    """A Markdown table; the best λ tried for each method, Fisher information and mode is marked once all are in."""
     after = [f"after_{tasks}" for tasks in (2, sweep["arguments"]["num_tasks"])]
     best = {}
     for row in sorted(sweep["rows"], key=lambda row: row[after[1]]["mean"]):

@@ -313,14 +313,19 @@ def test_a_sweep_marks_the_best_value_of_each_method_and_surrogate():
 @pytest.mark.parametrize("method", ["ewc", "rewc"])
 @pytest.mark.parametrize("fisher", ["critic", "pixels"])
 def test_the_default_lambda_is_the_best_of_the_sweep(method, fisher, monkeypatch):
+    from sweep import GRID
+
     sweep = json.loads((ROOT / "results" / "sweep_ewc.json").read_text())
     means = {
         row["lambda"]: row["after_5"]["mean"]
         for row in sweep["rows"]
         if row["mode"] == "online" and (row["method"], row["fisher"]) == (method, fisher)
     }
+    best = max(means, key=means.get)
+    assert set(means) == set(GRID[method, fisher, "online"]) and min(means) < best < max(means)
     monkeypatch.setattr(sys, "argv", [method, "--fisher", fisher])
-    assert importlib.import_module(method).parse_args().lambda_ewc == max(means, key=means.get)
+    assert importlib.import_module(method).parse_args().lambda_ewc == best
+    assert f" {best:g} " in run_script(method, "--help").stdout.replace(",", " ").replace("\n", " ")
 
 
 # Lists of commands
