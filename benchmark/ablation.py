@@ -1,6 +1,6 @@
 """Choices that the papers leave open, changed one at a time in MeRGAN-RA, on five digits of MNIST.
 
-    python benchmark/ablation.py          # results/ablation/…, then results/ablation_cpu/*.json and results/ablation_cpu.md
+    python benchmark/ablation.py          # runs in results/ablation, scores in results/ablation_cpu and ablation_cpu.md
 
 A variant is a copy of mergan_ra.py with a few other lines. --jobs runs go side by side, one CPU thread each; an
 ablation that was stopped continues. EWC's choices are in benchmark/sweep.py.
