@@ -222,7 +222,7 @@ def animation(groups, moments, ends, painted, args):
 
 def curves(groups, args):
     """Accuracy and FID of each category over training; a line a method, a band of one standard deviation over seeds."""
-    courses, scored, counts = {}, set(), set()
+    courses, levels, scored, counts = {}, set(), set(), set()
     for group in groups:
         for run, arguments in group.runs:
             try:
@@ -241,6 +241,7 @@ def curves(groups, args):
             if not result["accuracy"][-1]:
                 sys.exit(f"error: {run} is not finished; curves shows whole runs, so leave it out")
             level = group.tasks > 1 and result["accuracy"][-2] is None  # joint: all categories at once, the end alone
+            levels |= {group.label} if level else set()
             if level and moments:
                 moments = [(group.tasks, moments[-1][1])]
             elif not moments:  # a curve is of one count, on which FID depends
@@ -268,7 +269,7 @@ def curves(groups, args):
         )
         x = sorted(set.intersection(*(set(course) for course in seeds.values())))  # scored for every seed
         means = [statistics.fmean(course[x] for course in seeds.values()) for x in x]
-        if not (group.run / "task_1.pt").exists():
+        if label in levels:
             ax.axhline(means[-1], color=style["color"], linestyle="--", linewidth=1, label=label)
             continue
         for course in seeds.values():

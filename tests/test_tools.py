@@ -137,10 +137,12 @@ def test_joints_level_in_curves_is_its_final_score(finished, tmp_path, monkeypat
     for method in ("joint", "sft"):
         shutil.copytree(finished(method), tmp_path / "runs" / method)
     run_script("eval", tmp_path / "runs", "--samples", "64", "--intermediate-samples", "64", "--device", "cpu")
+    (tmp_path / "runs" / "sft" / "task_1.pt").unlink()  # the scores are enough
     plotted = []
     monkeypatch.setattr(figures, "save", lambda figure, path: plotted.append(figure))
     figures.curves(figures.find_groups([tmp_path]), SimpleNamespace(output=tmp_path, paths=[""]))
-    joint, _ = plotted[0].axes[0].get_lines()
+    joint, sft = plotted[0].axes[0].get_lines()
+    assert list(sft.get_xdata()) == [0.25, 0.5, 1, 1.25, 1.5, 2, 2.25, 2.5, 3]
     expected = json.loads((tmp_path / "runs" / "joint" / "eval.json").read_text())["accuracy"][2][0]
     assert joint.get_label() == "joint" and list(joint.get_ydata()) == [expected, expected]
 
@@ -340,3 +342,17 @@ def test_every_line_of_a_list_is_a_command_that_a_script_takes_and_no_two_write_
         run_dirs.append(importlib.import_module(script.removesuffix(".py")).parse_args().run_dir)
         assert python == "python"
     assert len(set(run_dirs)) == len(run_dirs) >= 2 * len(METHODS)
+
+
+def test_the_results_of_mnist_are_those_of_the_list(monkeypatch):
+    """Every line of mnist.txt has its scores in results/mnist_cpu, and every score its line: equal options, equal data."""
+    needless = {*eval.ELSEWHERE, "device"}  # the results name the one that they were computed on
+    key = lambda arguments: json.dumps({k: v for k, v in arguments.items() if k not in needless}, sort_keys=True)
+    listed = []
+    for line in (ROOT / "benchmark" / "mnist.txt").read_text().splitlines():
+        _, script, *options = line.split()
+        monkeypatch.setattr(sys, "argv", [script, *options])
+        method = script.removesuffix(".py")
+        listed.append(key(eval.complete({"method": method} | vars(importlib.import_module(method).parse_args()))))
+    scores = [json.loads(path.read_text()) for path in sorted((ROOT / "results" / "mnist_cpu").glob("*.json"))]
+    assert sorted(key(eval.complete(score["arguments"])) for score in scores) == sorted(listed)
