@@ -275,7 +275,8 @@ def curves(groups, args):
         for course in seeds.values():
             if len(course) > len(x):  # one seed's own course inside tasks
                 ax.plot(sorted(course), [course[x] for x in sorted(course)], **style, linewidth=0.7, alpha=0.5)
-        ax.plot(x, means, **style, linewidth=1.2, marker="o", markersize=3, label=label)
+        ends = [i for i, moment in enumerate(x) if moment == int(moment)]
+        ax.plot(x, means, **style, linewidth=1.2, marker="o", markersize=3, markevery=ends, label=label)
         spread = [statistics.stdev(course[x] for course in seeds.values()) if len(seeds) > 1 else 0.0 for x in x]
         low, high = ([m + sign * s for m, s in zip(means, spread)] for sign in (-1, 1))
         ax.fill_between(x, low, high, color=style["color"], alpha=0.2, linewidth=0)
