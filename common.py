@@ -20,6 +20,27 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 from prepare import MNIST_MD5, cached_images, fetch_mnist, fetch_svhn
 
 
+@torch.no_grad()
+def initialise(network, variance_2=()):
+    """The authors' initial weights: uniform around 0 with variance 4 / (fan_in + fan_out), biases 0.
+
+    Linear layers, and those in variance_2, have 2 / (fan_in + fan_out). Fans count the kernel's pixels, divided by
+    the stride's square on the side that has fewer of them: a convolution's output, a transposed convolution's input.
+    """
+    for layer in network.modules():
+        if not isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            continue
+        convolution = not isinstance(layer, nn.Linear)
+        # weights are [out, in, …], those of transposed convolutions [in, out, …]: the strided side comes first
+        strided, other = (fan * layer.weight[0, 0].numel() for fan in layer.weight.shape[:2])
+        if convolution:
+            strided /= layer.stride[0] ** 2
+        variance = (4 if convolution and layer not in variance_2 else 2) / (strided + other)
+        layer.weight.uniform_(-((3 * variance) ** 0.5), (3 * variance) ** 0.5)
+        if layer.bias is not None:
+            layer.bias.zero_()
+
+
 class ConditionalBatchNorm2d(nn.Module):
     """Batch normalisation with a scale and a shift for each category, or shared, normalising every category by itself.
 
@@ -69,6 +90,7 @@ class Generator(nn.Module):
         self.config |= dict(conditioning=conditioning, image_size=self.image_size)
         norm = lambda n: ConditionalBatchNorm2d(num_categories, n, shared=conditioning == "concat")
         self.build(latent_dim + (num_categories if conditioning == "concat" else 0), channels, width, norm)
+        initialise(self, [m.shortcut for m in self.modules() if isinstance(m, ResidualBlock)])
 
     def build(self, inputs, channels, width, norm):
         sizes = [4 * width, 2 * width, width, channels]
@@ -124,10 +146,8 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norms = nn.ModuleList([norm(num_in), norm(num_inner)])
         sizes = [(num_in, num_inner), (num_inner, num_out)]
-        self.convs = nn.ModuleList([nn.Conv2d(n, m, 3, padding=1) for n, m in sizes])
+        self.convs = nn.ModuleList([nn.Conv2d(n, m, 3, padding=1, bias=i > 0) for i, (n, m) in enumerate(sizes)])
         self.shortcut = nn.Conv2d(num_in, num_out, 1)
-        for conv in self.convs:
-            nn.init.kaiming_normal_(conv.weight)  # He et al. 2015, for layers behind a ReLU
 
 
 class UpBlock(ResidualBlock):
@@ -213,6 +233,8 @@ class Critic(nn.Module):
         features = self.build(channels, width) * 4 * 4
         self.score = nn.Linear(features, 1)
         self.category = nn.Linear(features, num_categories)
+        variance_2 = [m.shortcut for m in self.modules() if isinstance(m, ResidualBlock)]
+        initialise(self, variance_2 + ([self.conv] if hasattr(self, "conv") else []))
 
     def build(self, channels, width):
         sizes = [channels, width, 2 * width, 4 * width]
@@ -285,6 +307,10 @@ class Judge(nn.Module):
             self.body.extend([nn.BatchNorm2d(128), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()])
             self.body.extend([nn.Linear(128, 128), nn.ReLU()])
         self.head = nn.Linear(128, num_categories)
+        for block in self.body:
+            if isinstance(block, ResidualBlock):
+                for conv in block.convs:
+                    nn.init.kaiming_normal_(conv.weight)  # He et al. 2015, for layers behind a ReLU
 
     def forward(self, x):
         """x: float [N, channels, H, W] in [−1, 1] → class logits [N, num_categories]."""

@@ -51,7 +51,7 @@ def parse_args():
     add("--lambda-ewc", type=float, default=None, help="penalty's weight; None: 80, critic 3000 (results/sweep_ewc.md)")
     add("--fisher", choices=("critic", "pixels"), default="pixels", help="log-likelihood behind the Fisher information")
     add("--fisher-samples", type=int, default=1024, help="z per category that estimate the Fisher information")
-    add("--ewc-mode", choices=("online", "mean", "per-task"), default="online", help="of past tasks (README: choices)")
+    add("--ewc-mode", choices=("online", "mean", "fresh"), default="online", help="of past tasks (README: choices)")
     add("--latent-dim", type=int, default=128, help="dimension of z; paper: 128")
     add("--width", type=int, default=None, help="channels next to the image; None: 32, at 64×64 64 (authors' code)")
     add("--conditioning", choices=("cbn", "concat"), default=None, help="None: cbn, at 64×64 concat (authors' code)")
@@ -101,8 +101,9 @@ def gradient_penalty(critic, real, fake):
     epsilon = torch.rand(len(real), 1, 1, 1, device=real.device)
     x_hat = (epsilon * real + (1 - epsilon) * fake).requires_grad_()
     score, _ = critic(x_hat)
-    (gradient,) = torch.autograd.grad(score.sum(), x_hat, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    with torch.autocast(real.device.type, enabled=False):  # the heads' products in both backward passes: float32
+        (gradient,) = torch.autograd.grad(score.sum(), x_hat, create_graph=True)
+        return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
 
 def generator_loss(critic, fake, y, lambda_cls):
@@ -123,38 +124,37 @@ def log_likelihood(critic, images, v, kind):
 
 @torch.no_grad()
 def fisher_information(generator, critic, y, z, v, kind, chunk=16):
-    """F_i = E_z[(∂ log p / ∂θ_i)²], the mean over samples of squared per-sample gradients; one tensor per parameter.
+    """F_i = E_z,c[(∂ log p / ∂θ_i)²], the mean over samples of squared per-sample gradients; one tensor per parameter.
 
-    y: int64 [1], the category; z: [N, latent_dim]; v: [N, C, H, W]. The generator must be in evaluation mode: batch
-    norm then applies its standing statistics as constants, so an image depends on its own z alone, and no gradient
-    flows through the statistics.
+    y: int64 [K], the categories; z: [N, latent_dim]; v: [N, C, H, W], the same for each category. The generator must be
+    in evaluation mode: batch norm then applies its standing statistics as constants, so an image depends on its own z
+    alone, and no gradient flows through the statistics.
     """
     weights = {name: weight.detach() for name, weight in generator.named_parameters()}
     total = [torch.zeros_like(weight) for weight in weights.values()]
 
-    def sample_likelihood(weights, z, v):
-        return log_likelihood(critic, functional_call(generator, weights, (z[None], y)), v, kind)
+    def sample_likelihood(weights, z, v, c):
+        return log_likelihood(critic, functional_call(generator, weights, (z[None], c)), v, kind)
 
-    for some_z, some_v in zip(z.split(chunk), v.split(chunk)):
-        gradients = vmap(grad(sample_likelihood), in_dims=(None, 0, 0))(weights, some_z, some_v)
-        for f, gradient in zip(total, gradients.values()):
-            f += gradient.square().sum(0) / len(z)
+    for c in y.split(1):
+        for some_z, some_v in zip(z.split(chunk), v.split(chunk)):
+            gradients = vmap(grad(sample_likelihood), in_dims=(None, 0, 0, None))(weights, some_z, some_v, c)
+            for f, gradient in zip(total, gradients.values()):
+                f += gradient.square().sum(0) / (len(z) * len(y))
     return total
 
 
 @torch.no_grad()
 def consolidate(fisher, anchor, new, weights, mode):
-    """Add a task's Fisher information (new) to the sum over past tasks and move the anchor θ*, both in place.
+    """Take a task's Fisher information (new) into that of the past and move the anchor θ* to the weights, in place.
 
-    online: the anchor is the latest weights (γ = 1). mean: the same, and main() divides λ by the number of past tasks,
-    so that F is the mean over past categories, as in replay alignment, and later tasks learn under no more restraint
-    than the second. per-task: one penalty for each past task, Σ_k F_k (θ − θ_k)², which is, up to a constant, a single
-    one: ΣF_k (θ − θ̄)² around the mean θ̄ = ΣF_k θ_k / ΣF_k.
+    online: the sum over past tasks, each measured when its task was learned (γ = 1). mean: the same, and main() divides
+    λ by the number of past tasks, so that later tasks learn under no more restraint than the second. fresh: new alone,
+    which main() has measured at the latest weights, over all past categories.
     """
     for total, star, extra, weight in zip(fisher, anchor, new, weights):
-        share = extra / (total + extra) if mode == "per-task" else torch.ones_like(extra)
-        star.lerp_(weight, share.nan_to_num(1.0))  # 0 / 0: no task has used the weight yet
-        total.add_(extra)
+        star.copy_(weight)
+        total.copy_(extra if mode == "fresh" else total + extra)
 
 
 def ewc_penalty(weights, fisher, anchor):
@@ -276,10 +276,10 @@ def main():
     def noise(y, n):
         return torch.randn(len(y) * n, args.latent_dim, device=device)
 
-    def fisher_samples(draw):
+    def fisher_samples(draw, n):
         random = torch.Generator().manual_seed(args.seed + 1000 * draw)
-        z = torch.randn(args.fisher_samples, args.latent_dim, generator=random)
-        v = torch.randn(args.fisher_samples, *images.shape[1:], generator=random)
+        z = torch.randn(n, args.latent_dim, generator=random)
+        v = torch.randn(n, *images.shape[1:], generator=random)
         return z.to(device), v.to(device)
 
     def update():
@@ -393,7 +393,10 @@ def main():
         save_snapshot(f"task_{task + 1}.pt")
         if task + 1 < args.num_tasks:
             print(f"consolidating category {names[task]} from {args.fisher_samples} samples", flush=True)
-            new = fisher_information(generator.eval(), critic, y, *fisher_samples(2 * task), args.fisher)
+            measured = seen if args.ewc_mode == "fresh" else y  # the categories
+            new = fisher_information(
+                generator.eval(), critic, measured, *fisher_samples(2 * task, args.fisher_samples), args.fisher
+            )
             consolidate(networks["fisher"], networks["anchor"], new, generator.train().parameters(), args.ewc_mode)
         first_step, timed = 0, (time.perf_counter(), 0)
         save_checkpoint(task + 1, 0)

@@ -94,8 +94,9 @@ def gradient_penalty(critic, real, fake):
     epsilon = torch.rand(len(real), 1, 1, 1, device=real.device)
     x_hat = (epsilon * real + (1 - epsilon) * fake).requires_grad_()
     score, _ = critic(x_hat)
-    (gradient,) = torch.autograd.grad(score.sum(), x_hat, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    with torch.autocast(real.device.type, enabled=False):  # the heads' products in both backward passes: float32
+        (gradient,) = torch.autograd.grad(score.sum(), x_hat, create_graph=True)
+        return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
 
 def generator_loss(critic, fake, y, lambda_cls):

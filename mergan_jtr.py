@@ -96,8 +96,9 @@ def gradient_penalty(critic, real, fake):
     epsilon = torch.rand(len(real), 1, 1, 1, device=real.device)
     x_hat = (epsilon * real + (1 - epsilon) * fake).requires_grad_()
     score, _ = critic(x_hat)
-    (gradient,) = torch.autograd.grad(score.sum(), x_hat, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    with torch.autocast(real.device.type, enabled=False):  # the heads' products in both backward passes: float32
+        (gradient,) = torch.autograd.grad(score.sum(), x_hat, create_graph=True)
+        return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
 
 def generator_loss(critic, fake, y, lambda_cls):
@@ -229,9 +230,9 @@ def main():
                 penalty = gradient_penalty(critic, real, fake)
                 loss_critic = critic_loss(critic, real, fake, y, args.lambda_cls) + args.lambda_gp * penalty
                 if len(past):
+                    z = noise(past, n_past)  # one for both: equal generators then give the critic no gradient
                     with torch.no_grad():
-                        replay = replay_generator(noise(past, n_past), past)
-                        fake = generator(noise(past, n_past), past)
+                        replay, fake = replay_generator(z, past), generator(z, past)
                     # shares: the sum over c < t of means over the replays of c; full batches: their mean
                     loss_critic += share * critic_loss(critic, replay, fake, past, args.lambda_cls)
             critic_optimizer.zero_grad()
