@@ -25,7 +25,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from common import RealImages  # noqa: E402
-from prepare import decode  # noqa: E402
+from datafiles.decode import decode  # noqa: E402
 
 
 def decoding(threads):

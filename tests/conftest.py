@@ -67,7 +67,7 @@ def assert_same_weights(run_dir, other_dir):
 
 def write_bars(folder, train, test):
     """Four idx files of 28×28 images in three categories: a bar left, in the middle or right, and noise."""
-    from prepare import write_idx
+    from datafiles.idx import write_idx
 
     random = np.random.default_rng(0)
     for prefix, count in [("train", train), ("t10k", test)]:
