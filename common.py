@@ -15,12 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from datafiles.arrays import load_arrays
 from datafiles.cache import cached_images
-from datafiles.folders import find_folders
-from datafiles.idx import read_idx
+from datafiles.checks import LEAST
+from datafiles.idx import Idx
+from datafiles.layout import find_folders
 from datafiles.lsun import find_lsun
 from datafiles.mnist import fetch_mnist
-from datafiles.svhn import read_svhn
+from datafiles.names import parse_categories
+from datafiles.svhn import Svhn
 
 
 class ConditionalBatchNorm2d(nn.Module):
@@ -357,7 +360,8 @@ def add_data_options(parser):
     parser.add_argument(
         "--categories",
         default="",
-        help="names, a,b,c, in the order of learning; '': all, lsun: the paper's four [%(default)s]",
+        help="names, a,b,c, in the order of learning, one with a comma as '\"a, b\",c'; "
+        "'': all, lsun: the paper's four [%(default)s]",
     )
     parser.add_argument(
         "--images-per-category",
@@ -431,25 +435,29 @@ def load_dataset(
     folder, an np.memmap sorted by category. Exits with one line if data or options are unusable.
     A script's other arguments are ignored.
     """
-    data_dir = Path(data_dir)
-    asked = [name.strip() for name in categories.split(",")] if categories else []
-    if len(set(asked)) < len(asked) or "" in asked:
+    data_dir, asked = Path(data_dir), parse_categories(categories)
+    if images_per_category is not None and images_per_category < LEAST["train"]:
         sys.exit(
-            f"error: --categories is {categories}, expected different names, separated by commas"
+            f"error: --images-per-category is {images_per_category}, "
+            f"expected at least {LEAST['train']}"
         )
-    if images_per_category is not None and images_per_category < 2:
-        sys.exit(f"error: --images-per-category is {images_per_category}, expected at least 2")
     if dataset in ("lsun", "folder"):
-        if dataset == "lsun":
-            limit = images_per_category or 100_000
-            sources, official = find_lsun(data_dir, asked, limit)
-        else:
-            limit = images_per_category or 0
-            sources, official = find_folders(data_dir, asked, limit)
-        size = image_size or DATASETS[dataset]
-        cache = cache_folder(dataset, data_dir, cache_dir)
+        find = find_lsun if dataset == "lsun" else find_folders
+        sources, official, notes = find(data_dir, asked)
+        if split == "train":
+            for note in notes:
+                print(f"data: {note}", flush=True)
         images, counts = cached_images(
-            dataset, data_dir, sources, official, split, size, crop, limit, cache
+            stem=dataset,
+            where=data_dir,
+            sources=sources,
+            official=official,
+            asked=asked,
+            split=split,
+            size=image_size or DATASETS[dataset],
+            crop=crop,
+            limit=images_per_category or (100_000 if dataset == "lsun" else 0),
+            cache_dir=cache_folder(dataset, data_dir, cache_dir),
         )
         labels = torch.repeat_interleave(torch.tensor(list(counts.values())))
         return images, labels, list(counts)
@@ -459,26 +467,23 @@ def load_dataset(
             "error: --crop and --image-size are for lsun and folder; "
             f"the images of {dataset} are 32×32 as they are"
         )
-    if dataset == "svhn":
-        images, labels = read_svhn(data_dir, split)
-    elif dataset == "mnist":
-        images, labels = read_idx(fetch_mnist(data_dir), split)
+    if dataset == "mnist":
+        source = fetch_mnist(data_dir)
+    elif dataset == "svhn":
+        source = Svhn(data_dir)
     else:
-        images, labels = read_idx(data_dir, split)
-    names = [str(category) for category in range(labels.max() + 1)]
-    unknown = [name for name in asked if name not in names]
-    if unknown:
-        sys.exit(
-            f"error: --categories names {', '.join(unknown)}, which {dataset} has not; "
-            f"it has {', '.join(names)}"
-        )
-    if asked or images_per_category:
-        names = asked or names
-        limit = images_per_category if split == "train" else None
-        parts = [(labels == int(name)).nonzero().squeeze(1)[:limit] for name in names]
-        images = images[torch.cat(parts)]
-        labels = torch.repeat_interleave(torch.tensor([len(part) for part in parts]))
-    return images, labels, names
+        source = Idx(data_dir)
+    return load_arrays(source, split, asked, images_per_category)
+
+
+def use_any_encoding():
+    """Let no name end a run because standard output cannot show it: escapes stand for what it lacks.
+
+    Every script calls this once, where it starts.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a stream that a notebook or a test put there may not
+            stream.reconfigure(errors="backslashreplace")
 
 
 class RealImages:

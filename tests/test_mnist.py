@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from conftest import refused
 from test_idx import truncate
 
 from common import load_dataset
@@ -155,3 +156,23 @@ def test_checksums_are_the_official_ones():
         "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
     }
     assert mnist.WHEEL_SHA256 == "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
+
+
+def test_files_that_are_still_packed_are_verified_and_used(tiny_data, tiny_as_mnist, tmp_path):
+    raw = shutil.copytree(tiny_data, tmp_path / "MNIST" / "raw")
+    for path in list(raw.iterdir()):
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    files = sorted(tmp_path.rglob("*"))
+    images = load_dataset("mnist", tmp_path, "train")[0]
+    assert torch.equal(images, load_dataset("idx", tiny_data, "train")[0])
+    assert sorted(tmp_path.rglob("*")) == files
+    shutil.copy(raw / "t10k-labels-idx1-ubyte.gz", raw / "train-labels-idx1-ubyte.gz")
+    assert "train-labels-idx1-ubyte.gz has MD5" in refused("mnist", tmp_path, "train")
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(tiny_as_mnist, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    message = refused("mnist", tmp_path / "file", "train")
+    assert f"{tmp_path / 'file' / 'MNIST' / 'raw'} cannot be made" in message
+    assert "choose another --data-dir" in message
