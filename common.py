@@ -23,6 +23,7 @@ from datafiles.layout import find_folders
 from datafiles.lsun import find_lsun
 from datafiles.mnist import fetch_mnist
 from datafiles.names import parse_categories
+from datafiles.official import open_official
 from datafiles.svhn import Svhn
 
 
@@ -336,7 +337,17 @@ class CudaGraph:
 # Data
 
 # The image size of each data set, where no other is asked for.
-DATASETS = {"mnist": 32, "svhn": 32, "lsun": 64, "folder": 64, "idx": 32}
+DATASETS = {
+    "mnist": 32,
+    "fashion": 32,
+    "kmnist": 32,
+    "emnist": 32,
+    "svhn": 32,
+    "cifar10": 32,
+    "idx": 32,
+    "folder": 64,
+    "lsun": 64,
+}
 
 
 def add_data_options(parser):
@@ -345,12 +356,13 @@ def add_data_options(parser):
         "--dataset",
         choices=DATASETS,
         default="mnist",
-        help="folder: your images; idx: your files in MNIST's format [%(default)s]",
+        help="emnist: its letters; folder: your images; idx: your files in MNIST's format "
+        "[%(default)s]",
     )
     parser.add_argument(
         "--data-dir",
         default="data",
-        help="folder of the data; MNIST and SVHN are fetched into it if need be [%(default)s]",
+        help="folder of the data; what has a site is fetched into it if need be [%(default)s]",
     )
     parser.add_argument(
         "--cache-dir",
@@ -426,7 +438,8 @@ def load_dataset(
 ):
     """The images, labels and category names of one split, "train" or "test", of a data set.
 
-    "mnist": the official files in data_dir/MNIST/raw, fetched if they are not there.
+    "mnist", "fashion", "kmnist", "emnist" (its letters), "cifar10": the official files in data_dir,
+    in torchvision's folders, fetched if they are not there.
     "svhn": the official train_32x32.mat and test_32x32.mat in data_dir, fetched likewise.
     "idx": any data set in MNIST's four-file format, the files lying in data_dir itself.
     "lsun": the official LMDBs in data_dir. "folder": images in data_dir/<category>/….
@@ -471,8 +484,10 @@ def load_dataset(
         source = fetch_mnist(data_dir)
     elif dataset == "svhn":
         source = Svhn(data_dir)
-    else:
+    elif dataset == "idx":
         source = Idx(data_dir)
+    else:
+        source = open_official(dataset, data_dir)
     return load_arrays(source, split, asked, images_per_category)
 
 

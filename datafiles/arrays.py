@@ -12,14 +12,14 @@ def load_arrays(source, split, asked, limit):
     """The images, labels and category names of a split, "train" or "test".
 
     source: has where (for messages), notes (lines to print), names (by label, or None), labels
-    (int64 [N] by split) and images(split) (uint8 [N, C, 32, 32]). asked: names of the categories,
+    (int64 [N] by split) and images(split) (uint8 [N, C, 32, 32]), and first_number, the number that its site gives label 0. asked: names of the categories,
     in order; if none: all. limit: training images of each category, the first so many; None: all.
     """
     highest = max(int(labels.max()) for labels in source.labels.values())
     names = source.names or [str(number) for number in range(highest + 1)]
     if highest >= len(names):
         sys.exit(f"error: {source.where}: found label {highest}, expected 0 … {len(names) - 1}")
-    chosen = choose(asked, names, getattr(source, "first_number", 0), source.where)
+    chosen = choose(asked, names, source.first_number, source.where)
 
     counts = {}
     for part, labels in source.labels.items():

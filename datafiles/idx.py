@@ -27,6 +27,7 @@ class Idx:
     """
 
     names = None
+    first_number = 0
 
     def __init__(self, folder, files=None):
         """folder: where to look for the files. files: their paths, where they are known."""

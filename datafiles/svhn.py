@@ -22,6 +22,7 @@ class Svhn:
     """Colour images of ten digits. labels: int64 [N] by split; the files call digit 0 label 10."""
 
     names = list("0123456789")
+    first_number = 0
 
     def __init__(self, data_dir):
         self.where, self.notes, self.labels = data_dir, [], {}
