@@ -166,12 +166,12 @@ class Decoding:
         self.damaged = set()  # categories with files that were left out
         self.twice = []  # the same file in two categories or splits
         self.seen = {}  # by digest of a file: split, category and file
-        self.spread = {}  # by category: the standard deviation of its pixel values
+        self.moments = {}  # by category: how many pixels, their sum, the sum of their squares
         self.used = {}  # by kind of image: the set of values that became white
 
     def category(self, category, source, official, limit):
         """Decode a category. official: the source of its test split, or None to hold a tenth out."""
-        self.moments = np.zeros(3)  # how many pixels, their sum, the sum of their squares
+        self.moments[category] = np.zeros(3)
         decoded = self.decode(category, source, limit)
         if official is None:
             held_out = hold_out([name for name, _ in decoded])
@@ -181,9 +181,14 @@ class Decoding:
             self.place("train", category, decoded, np.arange(len(decoded)))
             decoded = self.decode(category, official, 0)
             self.place("test", category, decoded, np.arange(len(decoded)))
-        count, total, squares = self.moments
-        if count:
-            self.spread[category] = math.sqrt(max(0, squares / count - (total / count) ** 2))
+
+    def spread(self):
+        """By category, the standard deviation of its pixel values."""
+        found = {}
+        for category, (count, total, squares) in self.moments.items():
+            if count:
+                found[category] = math.sqrt(max(0, squares / count - (total / count) ** 2))
+        return found
 
     def decode(self, category, source, limit):
         """Write the pixels of a source's images, the first `limit` (0: all), to category_path.
@@ -200,7 +205,7 @@ class Decoding:
                     if outcome.pixels is not None:
                         file.write(outcome.pixels)
                         decoded.append((outcome.name, outcome.digest))
-                        self.measure(outcome)
+                        self.measure(category, outcome)
                     elif outcome.no_image and not claims_image(outcome.name):
                         passed_over[suffix(outcome.name) or "no suffix"] += 1
                     else:
@@ -221,11 +226,11 @@ class Decoding:
             self.reasons[category] = "; ".join(texts)
         return decoded
 
-    def measure(self, outcome):
+    def measure(self, category, outcome):
         """Add an image to what is known about the values of its category."""
         pixels = outcome.pixels
         squares = np.square(pixels, dtype=np.uint32).sum(dtype=np.int64)
-        self.moments += (pixels.size, pixels.sum(dtype=np.int64), squares)
+        self.moments[category] += (pixels.size, pixels.sum(dtype=np.int64), squares)
         if outcome.kind:
             self.used.setdefault(outcome.kind, set()).add(outcome.white)
 
@@ -257,28 +262,27 @@ class Build:
         """Write the pixels to paths, by split, and then the summary."""
         self.check_room(summary.parent)
         category_path = summary.with_suffix(".u8.tmp")
-        temporary = {split: path.with_name(path.name + ".tmp") for split, path in paths.items()}
-        temporary["summary"] = summary.with_name(summary.name + ".tmp")
+        files = {split: path.with_name(path.name + ".tmp") for split, path in paths.items()}
+        temporary = summary.with_name(summary.name + ".tmp")
         try:
-            done = self.decode_all({split: temporary[split] for split in SPLITS}, category_path, {})
+            done = self.decode_all(files, category_path, {})
             several = {kind: max(whites) for kind, whites in done.used.items() if len(whites) > 1}
             if several:
                 text = ", ".join(f"{kind} 0 … {white}" for kind, white in several.items())
                 print(f"data: decoding again, with one range of values: {text}", flush=True)
-                files = {split: temporary[split] for split in SPLITS}
                 done = self.decode_all(files, category_path, several)
             self.check(done)
             for split, path in paths.items():
-                os.replace(temporary[split], path)
-            temporary["summary"].write_text(json.dumps(summarise(done), indent=1))
-            os.replace(temporary["summary"], summary)
+                os.replace(files[split], path)
+            temporary.write_text(json.dumps(summarise(done), indent=1))
+            os.replace(temporary, summary)
         except OSError as error:
             sys.exit(
                 f"error: {summary.parent} could not be written ({error}); "
                 "make room, or choose another --cache-dir"
             )
         finally:
-            for path in [*temporary.values(), category_path]:
+            for path in [*files.values(), category_path, temporary]:
                 path.unlink(missing_ok=True)
         sums = [sum(done.counts[split].values()) for split in SPLITS]
         print(
@@ -335,7 +339,7 @@ def summarise(done):
         "left_out": done.left_out,
         "passed_over": done.passed_over,
         "twice": done.twice,
-        "spread": done.spread,
+        "spread": done.spread(),
         "white": {kind: max(whites) for kind, whites in done.used.items()},
     }
 
@@ -354,7 +358,7 @@ def notes(found, summary):
         some = [f"{label}: {why}" for label, why in found["left_out"].items()]
         lines.append(
             f"left out, as they do not decode: {len(some)} images ({shorten(some)}); "
-            f"all of them in {summary}"
+            f"all of them in {summary} (delete it to try again)"
         )
     if found["twice"]:
         lines.append(

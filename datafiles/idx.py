@@ -1,6 +1,7 @@
 """Files in the format of MNIST's: a magic number, the sizes, and the bytes of an array."""
 
 import gzip
+import shlex
 import struct
 import sys
 import zlib
@@ -102,7 +103,7 @@ def find_idx(folder):
     if complete:
         sys.exit(
             f"error: {folder} holds no four idx files, but {len(complete)} of its sub-folders do; "
-            f"name one of them in --data-dir: {shorten([str(path) for path in complete])}"
+            f"name one of them in --data-dir: {shorten([shlex.quote(str(path)) for path in complete])}"
         )
     missing = []
     for split, prefix in PREFIXES.items():

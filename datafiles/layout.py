@@ -1,6 +1,7 @@
 """Which sub-folders of a folder are categories, and which are splits."""
 
 import os
+import shlex
 import sys
 
 from datafiles.folders import Folder
@@ -80,7 +81,7 @@ def find_folders(root, asked):
         if inner and not asked:
             sys.exit(
                 f"error: {root}: found 1 category ({names[0]}), expected at least 2; "
-                f"if the categories are {shorten(inner)}, use --data-dir {only.path}"
+                f"if the categories are {shorten(inner)}, use --data-dir {shlex.quote(str(only.path))}"
             )
 
     tests = {}
@@ -88,7 +89,9 @@ def find_folders(root, asked):
         test_root = root / (splits.get("test") or splits["val"])
         if "test" in splits and "val" in splits:
             notes.append(f"left out: {root / splits['val']}; the test split is {test_root}")
-        tests = find_tests(test_root, names, asked, notes)
+        tests, absent = find_tests(test_root, train, asked, notes)
+        for name in absent:
+            del train[name]
     return train, tests, notes
 
 
@@ -109,20 +112,30 @@ def find_splits(root, folders):
     return splits, flat
 
 
-def find_tests(test_root, names, asked, notes):
-    """Folder of test images by category."""
+def find_tests(test_root, train, asked, notes):
+    """Folder of test images by category; and categories to leave out, as they have no image at all.
+
+    train: Folder by category. asked: whether each of them must be there. notes: is added to.
+    """
     available = sub_folders(test_root)
-    found = match(names, available)
-    missing = [str(test_root / name) for name, folder in zip(names, found) if folder is None]
+    found = dict(zip(train, match(train, available)))
+    absent = []
+    for name, folder in found.items():
+        if folder is None and not asked and not train[name].claims():
+            absent.append(name)
+    missing = [name for name in train if found[name] is None and name not in absent]
     if missing:
         sys.exit(
-            f"error: the test split has no {', '.join(missing)}; "
+            f"error: the test split has no {', '.join(str(test_root / name) for name in missing)}; "
             "add images there, or take the test split away"
         )
-    extra = [name for name in available if name not in found]
+    if absent:
+        notes.append(f"left out, as no image is in it: {', '.join(absent)}")
+    extra = [name for name in available if name not in found.values()]
     if extra and not asked:
         notes.append(f"left out, as there are no training images: {test_root}: {shorten(extra)}")
-    return {name: Folder(test_root / folder) for name, folder in zip(names, found)}
+    tests = {name: Folder(test_root / folder) for name, folder in found.items() if folder}
+    return tests, absent
 
 
 def inner_folders(folder):
@@ -141,5 +154,5 @@ def question(folder):
     return (
         f"warning: {folder.path} is one category; all its files lie in sub-folders "
         f"({shorten(inner_folders(folder))}): if these are the categories, use "
-        f"--data-dir {folder.path}"
+        f"--data-dir {shlex.quote(str(folder.path))}"
     )

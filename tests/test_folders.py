@@ -11,10 +11,11 @@ import unicodedata
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, photograph, refused
+from conftest import ROOT, TINY, photograph, refused
 from PIL import Image
 
-from common import load_dataset
+import prepare
+from common import load_dataset, use_any_encoding
 from datafiles.cache import hold_out
 from datafiles.decode import decode
 from datafiles.folders import list_files
@@ -208,11 +209,21 @@ def test_a_category_that_holds_categories_is_asked_about(tmp_path, capsys):
     assert f"use --data-dir {tmp_path / 'seg_test'}" in lines[0]
 
 
-def test_a_folder_around_the_categories_is_named(tmp_path):
+def test_a_folder_around_the_categories_is_named_as_a_shell_takes_it(tmp_path):
     for category in ("beach", "city"):
-        write_images(tmp_path / "photos" / category, 8)
+        write_images(tmp_path / "my photos" / category, 8)
     message = refused("folder", tmp_path, "train")
-    assert f"if the categories are beach, city, use --data-dir {tmp_path / 'photos'}" in message
+    inner = tmp_path / "my photos"
+    assert f"if the categories are beach, city, use --data-dir '{inner}'" in message
+
+
+def test_an_empty_training_folder_needs_no_test_folder(tmp_path, capsys):
+    for category in ("beach", "city"):
+        write_images(tmp_path / "train" / category, 4)
+        write_images(tmp_path / "test" / category, 2)
+    (tmp_path / "train" / "void").mkdir()
+    assert counts(tmp_path) == {"beach": 4, "city": 4}
+    assert "left out, as no image is in it: void" in capsys.readouterr().out
 
 
 # Which files are images
@@ -352,29 +363,17 @@ def test_unusable_folders_end_in_one_clear_line(photos, tmp_path):
 # Names
 
 
-def test_names_in_any_encoding_work(tmp_path, capfd):
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp932"])
+def test_names_in_any_encoding_work(tmp_path, encoding, call_main, monkeypatch):
     for category in (b"caf\xe9", "日本".encode(), b"plain"):
         folder = write_images(tmp_path / "photos" / os.fsdecode(category), 6)
         (folder / "00.png").rename(folder / os.fsdecode(b"\xfcber.png"))
         (folder / os.fsdecode(b"z\xff.png")).write_bytes(b"broken")
-    script = "import sys, prepare; sys.argv[1:] = sys.argv[1:]; prepare.main()"
-    for encoding in ("utf-8", "ascii", "cp932"):
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                script,
-                "--dataset",
-                "folder",
-                "--data-dir",
-                tmp_path / "photos",
-            ],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONIOENCODING": encoding},
-            capture_output=True,
-        )
-        assert done.returncode == 0, done.stderr
-        assert b"train: caf\\udce9 4, plain 4, " in done.stdout and b"\\xff.png" not in done.stdout
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, encoding, write_through=True))
+    options = ["--dataset", "folder", "--data-dir", tmp_path / "photos", "--image-size", 32]
+    assert not call_main(prepare, *options)
+    assert b"train: caf\\udce9 4, plain 4, " in output.getvalue()
     left_out = summary_of(tmp_path / "photos")["left_out"]
     assert os.fsdecode(b"caf\xe9/z\xff.png") in left_out
     names = load(tmp_path / "photos")[2]
@@ -401,6 +400,19 @@ def test_a_name_with_a_comma_stands_in_quotes(tmp_path):
     assert "those with a comma in double quotes" in refused(
         "folder", tmp_path, "train", categories='"Paris, France'
     )
+
+
+def test_a_run_learns_and_saves_names_in_any_encoding(tmp_path, call_main):
+    import sft
+
+    for category in (b"caf\xe9", b"plain"):
+        write_images(tmp_path / "photos" / os.fsdecode(category), 6)
+    use_any_encoding()
+    tiny = [option for option in TINY if option not in ("--dataset", "idx")]
+    options = ["--dataset", "folder", "--data-dir", tmp_path / "photos", "--image-size", 32]
+    assert not call_main(sft, *tiny, *options, "--run-dir", tmp_path / "run")
+    names = torch.load(tmp_path / "run" / "task_2.pt", weights_only=True)["categories"]
+    assert names == [os.fsdecode(b"caf\xe9"), "plain"]
 
 
 def test_what_an_error_suggests_for_categories_can_be_typed():
