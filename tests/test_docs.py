@@ -93,7 +93,7 @@ def test_code_on_the_page_of_a_method_stands_in_its_script(method):
 
 
 def commands(text):
-    """The words of every command in a page that runs a script of ours, from the script's name on."""
+    """The words of every command in a page that runs a script of ours, from its name on."""
     lines = "".join(blocks(text, "")).replace("\\\n", " ").splitlines()
     lines += [code for code in inline_code(text) if code.startswith("python ")]
     for line in lines:
@@ -157,7 +157,7 @@ def rounded(value):
 
 
 def rows(path):
-    """Sets of numbers of which a row of a table may consist: a line of Markdown's, or all of JSON's."""
+    """Sets of numbers that a row of a table may have: a line of Markdown, or all of JSON."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".json":
         return [rounded(json.loads(text))]
@@ -166,7 +166,7 @@ def rows(path):
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
 def test_numbers_in_tables_stand_in_the_files_that_they_are_from(page):
-    """A table under <!-- numbers from FILE … -->: the decimals of a row stand in a row of a FILE."""
+    """Under <!-- numbers from FILE … -->: decimals of a row stand in a row of a FILE."""
     text = page.read_text(encoding="utf-8")
     tables = re.findall(r"<!-- numbers from (.+?) -->\n((?:\|.*\n)+)", text)
     assert len(tables) == text.count("<!--")
