@@ -95,7 +95,7 @@ def test_every_option_of_sft_stands_everywhere_with_its_default_and_help(method,
 def test_the_main_job_needs_the_five_packages_alone(script):
     elsewhere = {"torch_fidelity", "lmdb"}  # where they are used, with a line if absent
     roots = {name.split(".")[0] for name in imports(script)} - elsewhere
-    ours = {"common", "prepare", "torch", "torchvision", "numpy", "scipy", "PIL"}  # torchvision brings PIL
+    ours = {"common", "scoring", "prepare", "torch", "torchvision", "numpy", "scipy", "PIL"}  # torchvision brings PIL
     assert roots - sys.stdlib_module_names <= ours
 
 
