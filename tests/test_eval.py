@@ -18,7 +18,7 @@ from torch import nn
 
 import eval
 from common import Generator, Judge, make_generator, normalise
-from prepare import write_idx
+from datafiles.idx import write_idx
 from scoring import cache, drawing
 from scoring import judge as judges
 from scoring import metrics
