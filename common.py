@@ -449,7 +449,7 @@ def cache_folder(dataset, data_dir, cache_dir=None, **_):
 
 
 def data_options(arguments):
-    """The parameters of load_dataset, less split, out of all arguments of a run (also an older one)."""
+    """The parameters of load_dataset, less split, of all arguments of a run, also of an older one."""
     names = [
         "dataset",
         "data_dir",
