@@ -20,6 +20,32 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 from prepare import MNIST_MD5, cached_images, fetch_mnist, fetch_svhn
 
 
+@torch.no_grad()
+def initialise(network, plain=()):
+    """The initial weights of MeRGAN's public code: uniform around 0, biases 0.
+
+    The variance is 4 / (fan_in + fan_out) for convolutions, and 2 / (fan_in + fan_out) for linear
+    layers and for those named in plain. Fans count the pixels of the kernel. A strided convolution
+    has 1 / stride² of its outputs, a strided transposed convolution 1 / stride² of its inputs.
+    """
+    for layer in network.modules():
+        if not isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            continue
+        # Weights are [out, in, …], those of transposed convolutions [in, out, …]: in both cases it
+        # is the first dimension that a stride thins out
+        pixels = layer.weight[0, 0].numel()
+        first, second = layer.weight.shape[:2]
+        gain, stride = 2, 1
+        if not isinstance(layer, nn.Linear):
+            gain = 2 if layer in plain else 4
+            stride = layer.stride[0]
+        variance = gain / (pixels * (first / stride**2 + second))
+        bound = (3 * variance) ** 0.5
+        layer.weight.uniform_(-bound, bound)
+        if layer.bias is not None:
+            layer.bias.zero_()
+
+
 class ConditionalBatchNorm2d(nn.Module):
     """Batch normalisation with a scale and a shift for each category, or shared, normalising every category by itself.
 
@@ -69,6 +95,7 @@ class Generator(nn.Module):
         self.config |= dict(conditioning=conditioning, image_size=self.image_size)
         norm = lambda n: ConditionalBatchNorm2d(num_categories, n, shared=conditioning == "concat")
         self.build(latent_dim + (num_categories if conditioning == "concat" else 0), channels, width, norm)
+        initialise(self, self.plain_layers())
 
     def build(self, inputs, channels, width, norm):
         sizes = [4 * width, 2 * width, width, channels]
@@ -77,6 +104,10 @@ class Generator(nn.Module):
         self.deconvs = nn.ModuleList(
             nn.ConvTranspose2d(n, m, 5, stride=2, padding=2, output_padding=1) for n, m in zip(sizes, sizes[1:])
         )
+
+    def plain_layers(self):
+        """The convolutions that initialise() has to treat as linear layers."""
+        return []
 
     def paint(self, x, y):
         """[N, 4·width, 4, 4] → the image before its tanh."""
@@ -124,10 +155,8 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norms = nn.ModuleList([norm(num_in), norm(num_inner)])
         sizes = [(num_in, num_inner), (num_inner, num_out)]
-        self.convs = nn.ModuleList([nn.Conv2d(n, m, 3, padding=1) for n, m in sizes])
+        self.convs = nn.ModuleList([nn.Conv2d(n, m, 3, padding=1, bias=i > 0) for i, (n, m) in enumerate(sizes)])
         self.shortcut = nn.Conv2d(num_in, num_out, 1)
-        for conv in self.convs:
-            nn.init.kaiming_normal_(conv.weight)  # He et al. 2015, for layers behind a ReLU
 
 
 class UpBlock(ResidualBlock):
@@ -173,6 +202,9 @@ class ResNetGenerator(Generator):
         self.blocks = nn.ModuleList(UpBlock(n, m, norm) for n, m in zip(sizes, sizes[1:]))
         self.norm = norm(width)
         self.conv = nn.Conv2d(width, channels, 3, padding=1)
+
+    def plain_layers(self):
+        return [block.shortcut for block in self.blocks]
 
     def paint(self, x, y):
         for block in self.blocks:
@@ -441,11 +473,16 @@ class Critic(nn.Module):
         features = self.build(channels, width) * 4 * 4
         self.score = nn.Linear(features, 1)
         self.category = nn.Linear(features, num_categories)
+        initialise(self, self.plain_layers())
 
     def build(self, channels, width):
         sizes = [channels, width, 2 * width, 4 * width]
         self.convs = nn.ModuleList(nn.Conv2d(n, m, 5, stride=2, padding=2) for n, m in zip(sizes, sizes[1:]))
         return sizes[-1]
+
+    def plain_layers(self):
+        """The convolutions that initialise() has to treat as linear layers."""
+        return []
 
     def features(self, x):
         """Images → [N, channels, 4, 4]."""
@@ -475,6 +512,9 @@ class ResNetCritic(Critic):
         self.conv = nn.Conv2d(channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(DownBlock(n, m, LayerNorm) for n, m in zip(sizes, sizes[1:]))
         return sizes[-1]
+
+    def plain_layers(self):
+        return [self.conv, *(block.shortcut for block in self.blocks)]
 
     def features(self, x):
         x = convolve(self.conv, x)
@@ -513,6 +553,10 @@ class Judge(nn.Module):
             self.body.extend([nn.BatchNorm2d(128), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()])
             self.body.extend([nn.Linear(128, 128), nn.ReLU()])
         self.head = nn.Linear(128, num_categories)
+        for block in self.body:
+            if isinstance(block, ResidualBlock):
+                for conv in block.convs:
+                    nn.init.kaiming_normal_(conv.weight)  # He et al. 2015, for layers behind a ReLU
 
     def forward(self, x):
         """x: float [N, channels, H, W] in [−1, 1] → class logits [N, num_categories]."""

@@ -1,17 +1,18 @@
-"""Rotated elastic weight consolidation (R-EWC): EWC after a rotation that makes the Fisher information nearly diagonal.
+"""Rotated EWC (R-EWC): EWC in coordinates in which the Fisher information is nearly diagonal.
 
-Rotate your Networks (Liu et al., ICPR 2018, arXiv 1802.02950, "R-EWC"), applied to the generator of Memory Replay GANs
-(Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN"): an AC-GAN with a Wasserstein critic and gradient penalty learns
-one category of images after another.
+Rotate your Networks (Liu et al., ICPR 2018, arXiv 1802.02950, "R-EWC"), applied to the generator of
+Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN"). An AC-GAN with a
+Wasserstein critic and gradient penalty learns one category after another.
 
-    python rewc.py --dataset mnist                                      # the paper's ten tasks
-    python rewc.py --num-tasks 5 --iters 400 --learning-rate 5e-4       # minutes on two CPU cores
-    python eval.py runs                                                # score every run
+    python rewc.py --dataset mnist                                   # the paper's ten tasks
+    python rewc.py --num-tasks 5 --iters 400 --learning-rate 5e-4    # a first look on a CPU
+    python eval.py runs                                              # scores of every run
 
-Run the same command again, less --overwrite, to continue a stopped run.
+To continue a stopped run, give the same command again, without --overwrite.
 """
 
 import argparse
+import contextlib
 import io
 import json
 import math
@@ -27,185 +28,229 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.utils import parametrize
-from torchvision.utils import save_image
+from torchvision.utils import make_grid, save_image
 
 import common
-from common import DATASETS, RealImages, add_data_options, fingerprint, load_dataset, make_critic, make_generator
 
 METHOD = Path(__file__).stem
 TORCHRUN = "LOCAL_RANK" in os.environ
-RANK, PROCESSES = (int(os.environ[n]) for n in ("RANK", "WORLD_SIZE")) if TORCHRUN else (0, 1)
+RANK = int(os.environ["RANK"]) if TORCHRUN else 0  # the number of this process
+PROCESSES = int(os.environ["WORLD_SIZE"]) if TORCHRUN else 1
+
+# --------------------------------------------------------------------------------------------------
+# Options
+
+
+def positive_int(text):
+    """The type of an option that counts."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number of at least 1")
+    return int(text)
+
+
+def non_negative(text):
+    """The type of an option that weighs."""
+    if not 0 <= float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a number of at least 0")
+    return float(text)
 
 
 def parse_args():
-    """The command line, checked; derived values are not options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = lambda *names, **kwargs: parser.add_argument(*names, **{**kwargs, "help": kwargs["help"] + " [%(default)s]"})
-    add_data_options(parser)
-    add("--num-tasks", type=int, default=0, help="categories to learn, of those of the data; 0: all")
-    add("--iters", type=int, default=None, help="generator steps per task; None: 8000, lsun 20000 (README: choices)")
-    add("--batch-size", type=int, default=64, help="images per batch and process; paper: 64")
-    add("--learning-rate", type=float, default=1e-4, help="of Adam with betas (0, 0.9); paper: 1e-4")
-    add("--critic-steps", type=int, default=5, help="critic updates per generator update; authors' code: 5")
-    add("--lambda-gp", type=float, default=10.0, help="weight of the gradient penalty; authors' code: 10")
-    add("--lambda-cls", type=float, default=1.0, help="weight of the class terms; paper: 1 (README: choices)")
-    add("--lambda-ewc", type=float, default=None, help="penalty's weight; None: 5, critic 1000 (results/sweep_ewc.md)")
-    add("--fisher", choices=("critic", "pixels"), default="pixels", help="log-likelihood behind the Fisher information")
-    add("--fisher-samples", type=int, default=1024, help="z per category that estimate the Fisher information")
-    add("--ewc-mode", choices=("online", "mean", "per-task"), default="online", help="of past tasks (README: choices)")
-    add("--latent-dim", type=int, default=128, help="dimension of z; paper: 128")
-    add("--width", type=int, default=None, help="channels next to the image; None: 32, at 64×64 64 (authors' code)")
-    add("--conditioning", choices=("cbn", "concat"), default=None, help="None: cbn, at 64×64 concat (authors' code)")
-    add("--seed", type=int, default=1, help="of weights, noise and batches")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda where there is one")
-    add("--amp", choices=("auto", "off", "bf16"), default="auto", help="auto: bf16 on CPUs that multiply it natively")
-    add("--cuda-graph", choices=("auto", "off"), default="auto", help="auto: on a GPU, one launch per generator step")
-    add("--run-dir", default=None, help="where results go; None: runs/<dataset>__<method>__<seed>")
-    add("--snapshots", choices=("log", "tasks"), default="log", help="log: also at steps 1, 2, 4, … of a task")
-    add("--log-every", type=int, default=25, help="generator steps between lines of metrics.jsonl")
-    add("--checkpoint-every", type=int, default=500, help="generator steps between checkpoints")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    common.add_data_options(parser)
+    # Training; defaults are the paper's or, where it is silent, those of the authors' code
+    add("--num-tasks", type=int, default=0, help="categories to learn; 0: all [%(default)s]")
+    add("--iters", type=positive_int, help="generator steps per task [8000; lsun: 20000]")
+    add("--batch-size", type=positive_int, default=64, help="images per process [%(default)s]")
+    add("--learning-rate", type=non_negative, default=1e-4, help="Adam's [%(default)s]")
+    add("--critic-steps", type=positive_int, default=5, help="per generator step [%(default)s]")
+    add("--lambda-gp", type=non_negative, default=10.0, help="gradient penalty [%(default)s]")
+    add("--lambda-cls", type=non_negative, default=1.0, help="class terms [%(default)s]")
+    # Networks
+    add("--latent-dim", type=positive_int, default=128, help="dimension of z [%(default)s]")
+    add("--width", type=positive_int, help="channels next to the image [32; 64×64: 64]")
+    add("--conditioning", choices=("cbn", "concat"), help="of G on c [cbn; 64×64: concat]")
+    # Machine
+    add("--seed", type=int, default=1, help="of weights, noise, batches [%(default)s]")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="[%(default)s]")
+    add("--amp", choices=("auto", "off", "bf16"), default="auto", help="auto: bf16 on fit CPUs")
+    add("--cuda-graph", choices=("auto", "off"), default="auto", help="on one GPU [%(default)s]")
+    # Run directory
+    add("--run-dir", help="where results go [runs/<dataset>__<method>__<seed>]")
+    add("--snapshots", choices=("log", "tasks"), default="log", help="log: at steps 1, 2, 4, … too")
+    add("--log-every", type=positive_int, default=25, help="in steps [%(default)s]")
+    add("--checkpoint-every", type=positive_int, default=500, help="in steps [%(default)s]")
     add("--overwrite", action="store_true", help="delete the run in --run-dir and start anew")
+    # The method's own; the default λ are the best of results/sweep_ewc.md
+    add("--lambda-ewc", type=non_negative, help="penalty's weight [5; --fisher critic: 1000]")
+    add("--fisher", choices=("critic", "pixels"), default="pixels", help="likelihood [%(default)s]")
+    add("--fisher-samples", type=positive_int, default=1024, help="z a category [%(default)s]")
+    add("--covariance-samples", type=positive_int, default=8192, help="the same [%(default)s]")
+    add("--ewc-mode", choices=("online", "mean", "fresh"), default="online", help="[%(default)s]")
     args = parser.parse_args()
-    args.image_size, args.processes = args.image_size or DATASETS[args.dataset], PROCESSES
-    width, conditioning = (32, "cbn") if args.image_size == 32 else (64, "concat")
-    defaults = dict(iters=20000 if args.dataset == "lsun" else 8000, width=width, conditioning=conditioning)
-    defaults["lambda_ewc"] = {"critic": 1000.0, "pixels": 5.0}[args.fisher]  # best of results/sweep_ewc.md
-    for name in (name for name in defaults if getattr(args, name) is None):
-        setattr(args, name, defaults[name])
-    for name in ("iters", "critic_steps", "latent_dim", "width", "log_every", "checkpoint_every", "fisher_samples"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected at least 1")
-    for name in ("learning_rate", "lambda_gp", "lambda_cls", "lambda_ewc"):
-        if not 0 <= getattr(args, name) < float("inf"):
-            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected a number of at least 0")
+
+    # Defaults that depend on the data set
+    args.image_size = args.image_size or common.DATASETS[args.dataset]
+    if args.iters is None:
+        args.iters = 20000 if args.dataset == "lsun" else 8000
+    if args.width is None:
+        args.width = 32 if args.image_size == 32 else 64
+    if args.conditioning is None:
+        args.conditioning = "cbn" if args.image_size == 32 else "concat"
+    if args.lambda_ewc is None:
+        args.lambda_ewc = 1000.0 if args.fisher == "critic" else 5.0
+    # Defaults that depend on the machine
     if args.device == "auto":
         args.device = "cuda" if torch.cuda.is_available() else "cpu"
-    if args.device == "cuda" and (gpus := torch.cuda.device_count()) <= int(os.environ.get("LOCAL_RANK", 0)):
-        parser.error(f"PyTorch sees {gpus} CUDA GPUs, expected one a process; use --device cpu, or a CUDA build")
+    if args.amp == "auto":
+        native = args.device == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        args.amp = "bf16" if native else "off"
     args.run_dir = args.run_dir or f"runs/{args.dataset}__{METHOD}__{args.seed}"
     return args
 
 
-def critic_loss(critic, real, fake, y, lambda_cls):
-    """min E[D(G(z,c))] − E[D(x)] + λ_CLS · CE(C(x), c): MeRGAN's critic loss without its gradient penalty.
+# --------------------------------------------------------------------------------------------------
+# Losses: real and fake are images [K·n, C, H, W], n of each category in y, int64 [K]
 
-    real, fake: [K·n, C, H, W], n images of each category in y (int64 [K]). Returns a scalar, the mean over images.
-    """
+
+def critic_loss(critic, real, fake, y, lambda_cls):
+    """min E[D(G(z,c))] − E[D(x)] + λ_CLS · CE(C(x), c): MeRGAN's, without penalty. A scalar."""
     score, logits = critic(torch.cat([real, fake]))
     score_real, score_fake = score.chunk(2)
     labels = y.repeat_interleave(len(real) // len(y))
-    return score_fake.mean() - score_real.mean() + lambda_cls * F.cross_entropy(logits[: len(real)], labels)
+    classification = F.cross_entropy(logits[: len(real)], labels)
+    return score_fake.mean() - score_real.mean() + lambda_cls * classification
 
 
 def gradient_penalty(critic, real, fake):
-    """E[(‖∇D(x̂)‖₂ − 1)²], x̂ = εx + (1 − ε)G(z,c), ε ~ U(0,1) per image (WGAN-GP; MeRGAN's critic loss). A scalar."""
+    """E[(‖∇D(x̂)‖₂ − 1)²], x̂ = εx + (1 − ε)G(z,c), ε ~ U(0,1) per image (WGAN-GP). A scalar."""
     epsilon = torch.rand(len(real), 1, 1, 1, device=real.device)
     x_hat = (epsilon * real + (1 - epsilon) * fake).requires_grad_()
     score, _ = critic(x_hat)
-    (gradient,) = torch.autograd.grad(score.sum(), x_hat, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    # Outside autocast, so that both backward passes of the heads are float32
+    with torch.autocast(real.device.type, enabled=False):
+        (gradient,) = torch.autograd.grad(score.sum(), x_hat, create_graph=True)
+        return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
 
 def generator_loss(critic, fake, y, lambda_cls):
-    """min −E[D(G(z,c))] + λ_CLS · CE(C(G(z,c)), c). fake: [K·n, C, H, W], y: int64 [K]. A scalar, mean over images."""
+    """min −E[D(G(z,c))] + λ_CLS · CE(C(G(z,c)), c): MeRGAN's. A scalar, the mean over images."""
     score, logits = critic(fake)
-    return -score.mean() + lambda_cls * F.cross_entropy(logits, y.repeat_interleave(len(fake) // len(y)))
+    labels = y.repeat_interleave(len(fake) // len(y))
+    return -score.mean() + lambda_cls * F.cross_entropy(logits, labels)
 
 
 def log_likelihood(critic, images, v, kind):
-    """The log-likelihood, up to a constant, whose gradients make the Fisher information. A scalar, summed over images.
+    """The log-likelihood, up to a constant, behind the Fisher information. A scalar, summed.
 
-    A WGAN has none, so each kind is a surrogate. critic: the score D(G(z,c)). pixels: G(z,c) as the mean of a Gaussian
-    of unit variance; its Fisher information E[JᵀJ], J = ∂G/∂θ, is that of v·G(z,c) with v ~ N(0, I), and its penalty is
-    the quadratic approximation around θ* of MeRGAN-RA's ½‖G_t(z,c) − G_{t−1}(z,c)‖². v: like images, [N, C, H, W].
+    A WGAN has none, so each kind is a surrogate. critic: the score D(G(z,c)). pixels: G(z,c) is the
+    mean of a Gaussian of unit variance. Its Fisher information E[JᵀJ], J = ∂G/∂θ, is that of
+    v·G(z,c) with v ~ N(0, I), and its penalty is the quadratic approximation around θ* of
+    MeRGAN-RA's ½‖G_t(z,c) − G_{t−1}(z,c)‖². v: like images, [N, C, H, W].
     """
-    return critic(images)[0].sum() if kind == "critic" else (images * v).sum()
+    if kind == "critic":
+        score, _ = critic(images)
+        return score.sum()
+    return (images * v).sum()
 
 
 @torch.no_grad()
 def fisher_information(generator, critic, y, z, v, kind, chunk=16):
-    """F_i = E_z[(∂ log p / ∂θ_i)²], the mean over samples of squared per-sample gradients; one tensor per parameter.
+    """F_i = E_z,c[(∂ log p / ∂θ_i)²]: means of squared per-sample gradients, a list of tensors.
 
-    y: int64 [1], the category; z: [N, latent_dim]; v: [N, C, H, W]. The generator must be in evaluation mode: batch
-    norm then applies its standing statistics as constants, so an image depends on its own z alone, and no gradient
-    flows through the statistics.
+    y: int64 [K], the categories; z: [N, latent_dim] and v: [N, C, H, W], the same for each of them.
+    The generator has to be in evaluation mode: batch norm then applies its standing statistics as
+    constants, so an image depends only on its own z.
     """
     weights = {name: weight.detach() for name, weight in generator.named_parameters()}
     total = [torch.zeros_like(weight) for weight in weights.values()]
 
-    def sample_likelihood(weights, z, v):
-        return log_likelihood(critic, functional_call(generator, weights, (z[None], y)), v, kind)
+    def of_sample(weights, z, v, category):
+        image = functional_call(generator, weights, (z[None], category))
+        return log_likelihood(critic, image, v, kind)
 
-    for some_z, some_v in zip(z.split(chunk), v.split(chunk)):
-        gradients = vmap(grad(sample_likelihood), in_dims=(None, 0, 0))(weights, some_z, some_v)
-        for f, gradient in zip(total, gradients.values()):
-            f += gradient.square().sum(0) / len(z)
+    gradients_of_samples = vmap(grad(of_sample), in_dims=(None, 0, 0, None))
+    for category in y.split(1):
+        for some_z, some_v in zip(z.split(chunk), v.split(chunk)):
+            gradients = gradients_of_samples(weights, some_z, some_v, category)
+            for f, gradient in zip(total, gradients.values()):
+                f += gradient.square().sum(0) / (len(z) * len(y))
     return total
 
 
 @torch.no_grad()
 def consolidate(fisher, anchor, new, weights, mode):
-    """Add a task's Fisher information (new) to the sum over past tasks and move the anchor θ*, both in place.
+    """Take a task's Fisher information, new, into that of the past; move the anchor θ*. In place.
 
-    online: the anchor is the latest weights (γ = 1). mean: the same, and main() divides λ by the number of past tasks,
-    so that F is the mean over past categories, as in replay alignment, and later tasks learn under no more restraint
-    than the second. per-task: one penalty for each past task, Σ_k F_k (θ − θ_k)², which is, up to a constant, a single
-    one: ΣF_k (θ − θ̄)² around the mean θ̄ = ΣF_k θ_k / ΣF_k.
+    online: the sum over past tasks, each measured when it was learned (online EWC, γ = 1).
+    mean: the same, and main() divides λ by the number of past tasks.
+    fresh: only the new one, which was measured at the latest weights over all past categories.
     """
     for total, star, extra, weight in zip(fisher, anchor, new, weights):
-        share = extra / (total + extra) if mode == "per-task" else torch.ones_like(extra)
-        star.lerp_(weight, share.nan_to_num(1.0))  # 0 / 0: no task has used the weight yet
-        total.add_(extra)
+        star.copy_(weight)
+        total.copy_(extra if mode == "fresh" else total + extra)
 
 
 def ewc_penalty(weights, fisher, anchor):
-    """½ Σ_i F_i (θ_i − θ*_i)² (MeRGAN eq. 9 without its λ). Three lists of like tensors. A scalar."""
-    return sum((f * (w - a).square()).sum() for w, f, a in zip(weights, fisher, anchor)) / 2
+    """½ Σ_i F_i (θ_i − θ*_i)², MeRGAN eq. 9 without its λ. Lists of like tensors. A scalar."""
+    terms = [(f * (w - a).square()).sum() for w, f, a in zip(weights, fisher, anchor)]
+    return sum(terms) / 2
 
 
 class Rotation(nn.Module):
-    """W = U₂ W′ U₁ᵀ for a linear or (transposed) convolution weight: U₁, U₂ orthogonal and fixed, W′ trained.
+    """W = U₂ W′ U₁ᵀ for a linear or (transposed) convolution weight: U₁, U₂ fixed, W′ trained.
 
-    The paper's three layers in a row (rotation, core, rotation) with the product taken on the weights: the same
-    function and the same gradients for W′ at a fraction of the cost. For convolutions U₁ and U₂ act on channels: 1×1
-    rotations.
+    U₁ and U₂ are orthogonal. The paper has three layers in a row (rotation, core, rotation); here
+    the product is taken on the weights. Function and gradients for W′ are the same, at a fraction
+    of the cost. For convolutions U₁ and U₂ act on channels, as 1×1 rotations.
     """
 
     def __init__(self, weight, transposed):
         super().__init__()
-        self.equation = "io...,po,qi->qp..." if transposed else "oi...,po,qi->pq..."
-        num_in, num_out = weight.shape[:2] if transposed else weight.shape[1::-1]
+        self.equation = "oi...,po,qi->pq..."
+        num_out, num_in = weight.shape[:2]
+        if transposed:
+            self.equation = "io...,po,qi->qp..."
+            num_in, num_out = weight.shape[:2]
         for name, size in [("u1", num_in), ("u2", num_out)]:
-            self.register_buffer(name, torch.eye(size, dtype=weight.dtype, device=weight.device))
-        self.register_buffer("input_covariance", torch.zeros_like(self.u1))  # L, summed over past tasks
-        self.register_buffer("gradient_covariance", torch.zeros_like(self.u2))  # M, summed over past tasks
+            identity = torch.eye(size, dtype=weight.dtype, device=weight.device)
+            self.register_buffer(name, identity)
+        self.register_buffer("input_covariance", torch.zeros_like(self.u1))  # L
+        self.register_buffer("gradient_covariance", torch.zeros_like(self.u2))  # M
 
     def rotate(self, weight, out, into):
-        """out · weight · intoᵀ on the channel dimensions of a weight (any layout, any kernel size)."""
+        """out · weight · intoᵀ on the channel dimensions of a weight, in any layout."""
         return torch.einsum(self.equation, weight, out.to(weight.dtype), into.to(weight.dtype))
 
     def forward(self, core):
-        # With gradients even under no_grad, so that within parametrize.cached() all of update() shares one product.
+        # Gradients are enabled even under no_grad: inside parametrize.cached() all of update()
+        # shares one product, and the generator's loss needs its gradient
         with torch.enable_grad(), torch.autocast(core.device.type, enabled=False):
             return self.rotate(core, self.u2, self.u1)
 
 
 def add_rotations(module):
-    """Put a Rotation, at first the identity, on every linear, convolution and transposed-convolution layer."""
-    for layer in [layer for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]:
+    """Put a Rotation, at first the identity, on every linear and (transposed) convolution layer."""
+    layers = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+    for layer in [layer for layer in module.modules() if isinstance(layer, layers)]:
         rotation = Rotation(layer.weight, transposed=isinstance(layer, nn.ConvTranspose2d))
         parametrize.register_parametrization(layer, "weight", rotation)
 
 
 def rotated_layers(module):
-    """The layers of a module that have a Rotation, and their Rotations."""
-    return [(m, m.parametrizations.weight[0]) for m in module.modules() if parametrize.is_parametrized(m, "weight")]
+    """Pairs of a layer that has a Rotation, and its Rotation."""
+    layers = [layer for layer in module.modules() if parametrize.is_parametrized(layer, "weight")]
+    return [(layer, layer.parametrizations.weight[0]) for layer in layers]
 
 
 def measure_covariances(generator, critic, y, z, v, kind, chunk=256):
-    """Add to every layer's sums L = E[x xᵀ] of its inputs and M = E[δ δᵀ] of δ = ∂ log p / ∂output (R-EWC section IV).
+    """Add to every layer's L = E[x xᵀ] of inputs and M = E[δ δᵀ] of δ = ∂ log p / ∂output.
 
-    Means over samples, sums over positions for convolutions. Arguments as in fisher_information.
+    R-EWC section IV. Means over samples, sums over positions for convolutions; y: int64 [1]. The
+    other arguments are as in fisher_information.
     """
     inputs, outputs = {}, {}
 
@@ -218,7 +263,9 @@ def measure_covariances(generator, critic, y, z, v, kind, chunk=256):
         likelihood = log_likelihood(critic, generator(some_z, y), some_v, kind)
         deltas = torch.autograd.grad(likelihood, [outputs[layer] for layer, _ in layers])
         for (layer, rotation), delta in zip(layers, deltas):
-            for total, x in [(rotation.input_covariance, inputs[layer]), (rotation.gradient_covariance, delta)]:
+            pairs = [(rotation.input_covariance, inputs[layer])]
+            pairs += [(rotation.gradient_covariance, delta)]
+            for total, x in pairs:
                 x = x.flatten(2) if x.dim() > 2 else x.unsqueeze(2)  # [N, channels, positions]
                 total += torch.einsum("ncp,ndp->cd", x, x) / len(z)
     for hook in hooks:
@@ -227,34 +274,216 @@ def measure_covariances(generator, critic, y, z, v, kind, chunk=256):
 
 @torch.no_grad()
 def rotate_anew(generator, fisher, anchor):
-    """Turn every layer to the eigenvectors of its L and M, its function unchanged, and F and θ* with it, in place.
+    """Turn every layer to the eigenvectors of its L and M, and F and θ* with it, in place.
 
-    L = U₁S₁U₁ᵀ, M = U₂S₂U₂ᵀ, W′ = U₂ᵀWU₁. A change of coordinates R takes a diagonal F to the diagonal of RᵀFR, whose
-    entries are sums of F's with the squared entries of R. With --ewc-mode per-task it is the combined anchor that
-    turns, an approximation from the third task on. fisher, anchor: lists like generator.parameters().
+    L = U₁S₁U₁ᵀ, M = U₂S₂U₂ᵀ, W′ = U₂ᵀWU₁; the layer's function stays as it was. A change of
+    coordinates R takes a diagonal F to the diagonal of RᵀFR: sums of F's entries with the squared
+    entries of R. fisher, anchor: lists like generator.parameters().
     """
     position = {weight: i for i, weight in enumerate(generator.parameters())}
     for layer, rotation in rotated_layers(generator):
         core = layer.parametrizations.weight.original
-        u1, u2 = (torch.linalg.eigh(covariance.double())[1].contiguous()
-                  for covariance in (rotation.input_covariance, rotation.gradient_covariance))  # fmt: skip
-        if PROCESSES > 1:  # an eigenvector's sign and null space are the solver's choice: everywhere that of the first
+        _, u1 = torch.linalg.eigh(rotation.input_covariance.double())
+        _, u2 = torch.linalg.eigh(rotation.gradient_covariance.double())
+        u1, u2 = u1.contiguous(), u2.contiguous()
+        # Sign and null space of eigenvectors are arbitrary: all processes take the first one's
+        if PROCESSES > 1:
             torch.distributed.broadcast(u1, 0)
             torch.distributed.broadcast(u2, 0)
-        into, out = u1.T @ rotation.u1.double(), u2.T @ rotation.u2.double()  # from old coordinates to new ones
-        for tensor in (core, anchor[position[core]]):
-            tensor.copy_(rotation.rotate(tensor.double(), out, into))
-        f = fisher[position[core]]
+        # From the old coordinates to the new ones
+        into = u1.T @ rotation.u1.double()
+        out = u2.T @ rotation.u2.double()
+        star, f = anchor[position[core]], fisher[position[core]]
+        core.copy_(rotation.rotate(core.double(), out, into))
+        star.copy_(rotation.rotate(star.double(), out, into))
         f.copy_(rotation.rotate(f.double(), out.square(), into.square()))
         rotation.u1.copy_(u1)
         rotation.u2.copy_(u2)
 
 
-def merged_state(generator):
-    """The state dict of the ordinary generator: every U₂ W′ U₁ᵀ multiplied out."""
-    state = {name: tensor for name, tensor in generator.state_dict().items() if ".parametrizations." not in name}
-    layers = {name: m for name, m in generator.named_modules() if parametrize.is_parametrized(m, "weight")}
-    return state | {f"{name}.weight": layer.weight.detach() for name, layer in layers.items()}
+def merged(generator):
+    """The same function as an ordinary generator: every U₂ W′ U₁ᵀ is multiplied out."""
+    state = generator.state_dict()
+    state = {name: value for name, value in state.items() if ".parametrizations." not in name}
+    for name, layer in generator.named_modules():
+        if parametrize.is_parametrized(layer, "weight"):
+            state[f"{name}.weight"] = layer.weight.detach()
+    with torch.device("meta"):  # takes no memory and no random numbers
+        ordinary = common.make_generator(**generator.config)
+    ordinary.load_state_dict(state, assign=True)
+    return ordinary
+
+
+# --------------------------------------------------------------------------------------------------
+# The method
+
+
+def main():
+    args = parse_args()
+    images, labels, names = common.load_dataset(split="train", **common.data_options(vars(args)))
+    run = Run(args, images, labels, names)
+
+    # Data and networks
+    torch.manual_seed(args.seed)
+    device = torch.device(args.device)
+    layout = {"device": device, "memory_format": torch.channels_last}
+    autocast = torch.autocast(args.device, torch.bfloat16, enabled=args.amp == "bf16")
+    real_images = common.RealImages(images, labels, device, args.seed + 10**6 * RANK)
+    sizes = {
+        "num_categories": len(names),
+        "channels": images.shape[1],
+        "image_size": images.shape[2],
+        "width": args.width,
+    }
+    generator = common.make_generator(
+        **sizes, latent_dim=args.latent_dim, conditioning=args.conditioning
+    ).to(**layout)
+    critic = common.make_critic(**sizes).to(**layout)
+    add_rotations(generator)
+    generator_weights = list(generator.parameters())
+    critic_weights = list(critic.parameters())
+    adam = {
+        "lr": args.learning_rate,
+        "betas": (0.0, 0.9),
+        "fused": True,
+        "capturable": args.device == "cuda",
+    }
+    # What is remembered: the Fisher information, and the weights θ* around which it holds
+    fisher = nn.ParameterList(map(torch.zeros_like, generator_weights)).requires_grad_(False)
+    anchor = nn.ParameterList(map(torch.zeros_like, generator_weights)).requires_grad_(False)
+    run.restore(generator=generator, critic=critic, fisher=fisher, anchor=anchor)
+
+    def noise(y, n):
+        """z ~ N(0, I) for n images of each category in y: [K·n, latent_dim]."""
+        return torch.randn(len(y) * n, args.latent_dim, device=device)
+
+    def fisher_samples(n, number):
+        """n fixed z and v for log_likelihood; another number gives others."""
+        random = torch.Generator().manual_seed(args.seed + 1000 * number)
+        z = torch.randn(n, args.latent_dim, generator=random)
+        v = torch.randn(n, *images.shape[1:], generator=random)
+        return z.to(device), v.to(device)
+
+    steps = args.iters
+    for task in range(run.first_task, args.num_tasks):
+        # The task's categories, how many images of each a batch holds, and all categories so far
+        y = torch.tensor([task], device=device)
+        n = args.batch_size // len(y)
+        seen = torch.arange(task + 1, device=device)
+        lambda_ewc = args.lambda_ewc / (max(task, 1) if args.ewc_mode == "mean" else 1)
+        real_images.begin(y, n, run.first_step * args.critic_steps)
+
+        # Adam starts afresh in every task
+        critic_optimizer = torch.optim.Adam(critic_weights, **adam)
+        generator_optimizer = torch.optim.Adam(generator_weights, **adam)
+        run.begin_task(task, steps, critic_optimizer, generator_optimizer)
+
+        def update():
+            """One generator step. Returns its losses, still on the device."""
+            # Train the critic
+            for _ in range(args.critic_steps):
+                with autocast:
+                    real = real_images.draw(y, n)
+                    with torch.no_grad():
+                        fake = generator(noise(y, n), y)
+                    penalty = gradient_penalty(critic, real, fake)
+                    loss_critic = critic_loss(critic, real, fake, y, args.lambda_cls)
+                    loss_critic += args.lambda_gp * penalty
+                critic_optimizer.zero_grad()
+                loss_critic.backward(inputs=critic_weights)
+                average([weight.grad for weight in critic_weights])
+                critic_optimizer.step()
+
+            # Train the generator
+            with autocast:
+                fake = generator(noise(y, n), y)
+                loss_generator = generator_loss(critic, fake, y, args.lambda_cls)
+                # Hold the weights that the past needs
+                penalty_ewc = ewc_penalty(generator_weights, fisher, anchor)
+                loss_generator += lambda_ewc * penalty_ewc
+            generator_optimizer.zero_grad()
+            loss_generator.backward(inputs=generator_weights)
+            average([weight.grad for weight in generator_weights])
+            generator_optimizer.step()
+            losses = {"critic": loss_critic, "gradient_penalty": penalty}
+            return losses | {"generator": loss_generator, "ewc": penalty_ewc}
+
+        # The steps; on one GPU each of them is one launch of a CUDA graph
+        graphed = args.cuda_graph == "auto" and PROCESSES == 1 and real_images.static
+        iterate = common.CudaGraph(update) if graphed else update
+        for step in range(run.first_step + 1, steps + 1):
+            with parametrize.cached():
+                losses = iterate()
+            run.log(step, losses)
+            if run.is_milestone(step):
+                run.save_samples(step, generator, seen)
+                run.save_snapshot(step, seen, merged(generator))
+            run.save_checkpoint_when_due(step)
+
+        # End of the task: save the generator, and keep what the method needs of the past
+        generator.update_standing_statistics(seen)
+        run.save_generator(f"task_{task + 1}.pt", seen, merged(generator))
+        if task + 1 < args.num_tasks:
+            measured = seen if args.ewc_mode == "fresh" else y
+            print(f"measuring the Fisher information of {len(measured)} categories", flush=True)
+            generator.eval()
+            # Rotate; samples of its own, as M has a null space where F of the same would be 0
+            if args.ewc_mode == "fresh":
+                for _, rotation in rotated_layers(generator):
+                    rotation.input_covariance.zero_()
+                    rotation.gradient_covariance.zero_()
+            z, v = fisher_samples(args.covariance_samples, 2 * task + 1)
+            for category in measured.split(1):
+                measure_covariances(generator, critic, category, z, v, args.fisher)
+            rotate_anew(generator, fisher, anchor)
+            z, v = fisher_samples(args.fisher_samples, 2 * task)
+            new = fisher_information(generator, critic, measured, z, v, args.fisher)
+            generator.train()
+            consolidate(fisher, anchor, new, generator.parameters(), args.ewc_mode)
+        run.end_task()
+    run.close()
+
+
+# --------------------------------------------------------------------------------------------------
+# The run directory. The rest is the same in every script; a method changes nothing here.
+
+# What --overwrite deletes
+RESULTS = (
+    "args.json",
+    "checkpoint.pt",
+    "metrics.jsonl",
+    "eval*.json",
+    "task_*.pt",
+    "samples/*.png",
+    "snapshots/*.pt",
+)
+# What may differ when a run continues
+FREE = {"run_dir", "data_dir", "cache_dir", "overwrite", "snapshots", "cuda_graph", "hardware"}
+
+
+def check(good, message):
+    """End the process with one line where something is not as expected."""
+    if not good:
+        sys.exit(f"error: {message}")
+
+
+@contextlib.contextmanager
+def expect(message):
+    """End the process with one line where something fails."""
+    try:
+        yield
+    except Exception as error:
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        sys.exit(f"error: {message} ({cause})")
+
+
+def write(path, save):
+    """Let save(file) write a file, then put it in place in one step: a kill leaves no half file."""
+    temporary = path.with_name(path.name + ".tmp")
+    with expect(f"{path} cannot be written; make room, then run the command again"):
+        if not RANK:
+            save(temporary)
+            os.replace(temporary, path)
 
 
 def average(tensors):
@@ -262,244 +491,247 @@ def average(tensors):
     if PROCESSES > 1:
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         torch.distributed.all_reduce(flat)
-        for tensor, mean in zip(tensors, (flat / PROCESSES).split([tensor.numel() for tensor in tensors])):
+        means = (flat / PROCESSES).split([tensor.numel() for tensor in tensors])
+        for tensor, mean in zip(tensors, means):
             tensor.copy_(mean.view_as(tensor))
 
 
-def write(path, save):
-    """Let save(temporary path) write a file, then put it in place in one step: a kill never leaves half a file."""
-    if RANK:
-        return
-    temporary = path.with_name(path.name + ".tmp")
-    save(temporary)
-    os.replace(temporary, path)
+class Run:
+    """What surrounds the training: directory, lock, log, samples, generators and checkpoint.
 
+    A run that was killed at any moment continues from its checkpoint to the same weights.
+    """
 
-def open_run(args):
-    """Lock the run directory, compare its arguments with ours, and return the checkpoint to continue from, or None."""
-    run_dir = Path(args.run_dir)
-    try:
-        for folder in ("samples", "snapshots"):
-            (run_dir / folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        sys.exit(f"error: --run-dir {run_dir} cannot be made ({error.strerror}); choose another")
-    try:  # a lock that works on any system and that the system frees when the process dies
-        open_run.lock = sqlite3.connect(run_dir / "lock", timeout=0)
-        open_run.lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.DatabaseError as error:
-        sys.exit(f"error: {run_dir} is in use by another process ({error}); wait for it, or choose another --run-dir")
-    path, checkpoint = run_dir / "checkpoint.pt", None
-    if args.overwrite:
-        names = "args.json metrics.jsonl samples/*.png snapshots/*.pt task_*.pt checkpoint.pt eval*.json"
-        for pattern in names.split():
-            for old in run_dir.glob(pattern):
-                old.unlink()
-    cpu = f"{torch.backends.cpu.get_cpu_capability()} CPU, threads: {torch.get_num_threads()}"
-    ours = {"method": METHOD, "hardware": torch.cuda.get_device_name() if args.device == "cuda" else cpu, **vars(args)}
-    if (run_dir / "args.json").exists():
-        try:
-            theirs = dict(json.loads((run_dir / "args.json").read_text()))
-        except (ValueError, TypeError):
-            sys.exit(f"error: {run_dir / 'args.json'} is damaged or not ours; restore it, or --overwrite")
-        free = {*"run_dir data_dir cache_dir overwrite snapshots cuda_graph hardware".split()}  # may change on the way
-        names = sorted((ours.keys() | theirs.keys()) - free)
-        differing = [f"{n}: {theirs.get(n)} there, {ours.get(n)} here" for n in names if ours.get(n) != theirs.get(n)]
-        if differing:
-            sys.exit(f"error: {run_dir} holds a run with other arguments ({'; '.join(differing)}); "
-                     "choose another --run-dir, or --overwrite it")  # fmt: skip
-    elif path.exists():
-        sys.exit(f"error: {path} has no args.json beside it; choose another --run-dir, or --overwrite it")
-    else:
-        write(run_dir / "args.json", lambda file: file.write_text(json.dumps(ours, indent=2) + "\n"))
-    if path.exists():
-        try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-            if checkpoint["method"] != METHOD:
-                raise ValueError
-        except Exception as error:
-            sys.exit(f"error: {path} is damaged or not ours ({type(error).__name__}); restore it, or --overwrite")
-    return checkpoint
+    def __init__(self, args, images, labels, names):
+        """Ends the process, with one line, where the run cannot begin and where it is finished."""
+        self.args = args
+        self.names = names
+        self.directory = Path(args.run_dir)
+        self.stopped = False  # by a signal
+        self.printed = -math.inf  # the time of the last line of progress
 
-
-@torch.no_grad()
-def save_samples(generator, categories, path):
-    """Write a PNG grid: one row per category (int64 [K]), ten fixed z, normalised among 64 as in training."""
-    z = torch.randn(64, generator.config["latent_dim"], generator=torch.Generator().manual_seed(0))
-    images = generator(z.to(categories.device).repeat(len(categories), 1), categories)
-    grid = images.unflatten(0, (len(categories), 64))[:, :10].flatten(0, 1)
-    write(path, lambda file: save_image(grid, file, format="png", nrow=10, normalize=True, value_range=(-1, 1)))
-
-
-def main():
-    args = parse_args()
-    if PROCESSES > 1:
+        # Options that depend on the data and the machine
+        args.processes = PROCESSES
+        args.data = common.fingerprint(images, labels, names)
+        args.num_tasks = args.num_tasks or len(names)
+        found = f"--num-tasks is {args.num_tasks}, expected 1 to {len(names)}"
+        check(1 <= args.num_tasks <= len(names), f"{found}, the number of categories")
+        found = f"--batch-size is {args.batch_size}, expected at least 2 images for each task"
+        check(args.batch_size >= 2 * args.num_tasks, found)
+        args.hardware = f"{torch.backends.cpu.get_cpu_capability()} CPU"
+        args.hardware += f", threads: {torch.get_num_threads()}"
         if args.device == "cuda":
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        torch.distributed.init_process_group("nccl" if args.device == "cuda" else "gloo")
-    images, labels, names = load_dataset(split="train", **vars(args))
-    sys.stdout = open(os.devnull, "w") if RANK else sys.stdout
-    args.data = fingerprint(images, labels, names)
-    args.num_tasks = args.num_tasks or len(names)
-    if not 1 <= args.num_tasks <= len(names):
-        sys.exit(f"error: --num-tasks is {args.num_tasks}, expected 1 to {len(names)}, the number of categories")
-    if args.batch_size < 2 * args.num_tasks:
-        sys.exit(f"error: --batch-size is {args.batch_size}, expected at least 2 images for each of the tasks")
-    opened = [None if RANK else open_run(args)]
-    if PROCESSES > 1:
-        torch.distributed.broadcast_object_list(opened)
-    run_dir, checkpoint = Path(args.run_dir), opened[0]
-    if checkpoint and checkpoint["task"] == args.num_tasks:
-        print(f"{run_dir} is finished; score it with: python eval.py {run_dir} (or --overwrite it)")
-        return
+            with expect("a process sees no CUDA GPU of its own; use --device cpu"):
+                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+                args.hardware = torch.cuda.get_device_name()
 
-    torch.manual_seed(args.seed)
-    device = torch.device(args.device)
-    bf16 = args.amp == "bf16" or (args.amp == "auto" and args.device == "cpu" and torch.cpu._is_avx512_bf16_supported())
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-    real_images = RealImages(images, labels, device, args.seed + 10**6 * RANK)
-    layout = dict(device=device, memory_format=torch.channels_last)
-    options = dict(num_categories=len(names), channels=images.shape[1], image_size=images.shape[2], width=args.width)
-    generator = make_generator(**options, latent_dim=args.latent_dim, conditioning=args.conditioning).to(**layout)
-    critic = make_critic(**options).to(**layout)
-    if RANK:
-        torch.manual_seed(args.seed + 10**6 * RANK)  # the same weights everywhere, noise and batches of its own
-    add_rotations(generator)
-    networks = {"generator": generator, "critic": critic}
-    generator_weights, critic_weights = list(generator.parameters()), list(critic.parameters())
-    for name in ("fisher", "anchor"):
-        networks[name] = nn.ParameterList(map(torch.zeros_like, generator_weights)).requires_grad_(False)
-
-    def noise(y, n):
-        return torch.randn(len(y) * n, args.latent_dim, device=device)
-
-    def fisher_samples(draw):
-        random = torch.Generator().manual_seed(args.seed + 1000 * draw)
-        z = torch.randn(args.fisher_samples, args.latent_dim, generator=random)
-        v = torch.randn(args.fisher_samples, *images.shape[1:], generator=random)
-        return z.to(device), v.to(device)
-
-    def update():
-        """One generator iteration on the task's categories y, n images of each; returns losses, still on the device."""
-        for _ in range(args.critic_steps):
-            with autocast:
-                real = real_images.draw(y, n)
-                with torch.no_grad():
-                    fake = generator(noise(y, n), y)
-                penalty = gradient_penalty(critic, real, fake)
-                loss_critic = critic_loss(critic, real, fake, y, args.lambda_cls) + args.lambda_gp * penalty
-            critic_optimizer.zero_grad()
-            loss_critic.backward(inputs=critic_weights)
-            average([weight.grad for weight in critic_weights])
-            critic_optimizer.step()
-        with autocast:
-            loss_generator = generator_loss(critic, generator(noise(y, n), y), y, args.lambda_cls)
-            penalty_ewc = ewc_penalty(generator_weights, networks["fisher"], networks["anchor"])
-            loss_generator += lambda_ewc * penalty_ewc
-        generator_optimizer.zero_grad()
-        loss_generator.backward(inputs=generator_weights)
-        average([weight.grad for weight in generator_weights])
-        generator_optimizer.step()
-        return {"critic": loss_critic, "gradient_penalty": penalty, "generator": loss_generator, "ewc": penalty_ewc}
-
-    def save_checkpoint(task, step):
-        rng = {"cpu": torch.get_rng_state()} | ({"cuda": torch.cuda.get_rng_state()} if args.device == "cuda" else {})
-        rngs = [rng] * PROCESSES
+        # The first process holds the directory and speaks; the others learn where to begin
+        start = [None if RANK else self.open_directory()]
         if PROCESSES > 1:
-            torch.distributed.all_gather_object(rngs, rng)
-        state = dict(method=METHOD, task=task, step=step, elapsed=time.perf_counter() - start, log_bytes=log.tell())
-        state |= {"rng": rngs, "networks": {name: network.state_dict() for name, network in networks.items()}}
-        state |= {"optimizers": [critic_optimizer.state_dict(), generator_optimizer.state_dict()]}
-        write(run_dir / "checkpoint.pt", lambda file: torch.save(state, file))
-        nonlocal saved
-        saved = f"task {task + 1}, step {step}"
+            torch.distributed.init_process_group()
+            torch.distributed.broadcast_object_list(start)
+        if RANK:
+            sys.stdout = open(os.devnull, "w")
+        self.checkpoint = start[0]
+        self.first_task = self.checkpoint["task"]
+        self.first_step = self.checkpoint["step"]
+        self.saved = "none"
+        if "networks" in self.checkpoint:
+            self.saved = f"task {self.first_task + 1}, step {self.first_step}"
+        if self.first_task == args.num_tasks:
+            print(f"{self.directory} is finished; score it with: python eval.py {self.directory}")
+            sys.exit()
+        print(f"{METHOD}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}")
+        print(f"device: {args.device} ({args.hardware}), processes: {PROCESSES}, amp: {args.amp}")
+        print(f"data: {args.dataset}, {len(images)} images, {len(names)} categories")
+        print(f"results: {self.directory}, last checkpoint: {self.saved}", flush=True)
 
-    def save_snapshot(name):
-        """The generator as eval.py loads it; inside a task, its standing statistics are those of the task before."""
-        snapshot = {"method": METHOD, "dataset": args.dataset, "categories": names, "seen": seen.tolist()}
-        snapshot |= {"config": generator.config, "generator": merged_state(generator)}
-        write(run_dir / name, lambda file: torch.save(snapshot, file))
+    def open_directory(self):
+        """Lock the directory and compare its arguments with ours. Returns where to begin."""
+        with expect(f"--run-dir {self.directory} cannot be made; choose another"):
+            (self.directory / "samples").mkdir(parents=True, exist_ok=True)
+            (self.directory / "snapshots").mkdir(exist_ok=True)
+        with expect(f"{self.directory} is in use by another process; choose another --run-dir"):
+            self.lock = sqlite3.connect(self.directory / "lock", timeout=0)
+            self.lock.execute("BEGIN EXCLUSIVE")  # the system frees it when the process dies
+        for pattern in RESULTS if self.args.overwrite else ():
+            for path in self.directory.glob(pattern):
+                path.unlink()
 
-    start, first_task, first_step = time.perf_counter(), 0, 0
-    log = io.BytesIO() if RANK else open(run_dir / "metrics.jsonl", "ab", buffering=0)
-    if checkpoint:
-        start, first_task, first_step = start - checkpoint["elapsed"], checkpoint["task"], checkpoint["step"]
-        for name, network in networks.items():
-            network.load_state_dict(checkpoint["networks"][name])
-        torch.set_rng_state(checkpoint["rng"][RANK]["cpu"])
-        if args.device == "cuda":
-            torch.cuda.set_rng_state(checkpoint["rng"][RANK]["cuda"])
-    log.truncate(min(checkpoint["log_bytes"], log.tell()) if checkpoint else 0)
+        # What lies there: the arguments of a run, and its last checkpoint
+        ours = {"method": METHOD, **vars(self.args)}
+        theirs = None
+        start = {"task": 0, "step": 0, "elapsed": 0.0, "log_bytes": 0}
+        arguments = self.directory / "args.json"
+        checkpoint = self.directory / "checkpoint.pt"
+        if arguments.exists():
+            with expect(f"{arguments} is damaged or not ours; restore it, or --overwrite"):
+                theirs = dict(json.loads(arguments.read_text()))
+        if checkpoint.exists():
+            check(theirs, f"{checkpoint} has no args.json beside it; restore it, or --overwrite")
+            with expect(f"{checkpoint} is damaged or not ours; restore it, or --overwrite"):
+                state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+                names = [*start, "random", "networks", "optimizers"]
+                start = {name: state[name] for name in names}
+        if not theirs:
+            write(arguments, lambda file: file.write_text(json.dumps(ours, indent=2) + "\n"))
+        # Another run is not continued
+        differing = []
+        for name in sorted((ours.keys() | theirs.keys()) - FREE) if theirs else ():
+            if ours.get(name) != theirs.get(name):
+                differing.append(f"{name}: {theirs.get(name)} there, {ours.get(name)} here")
+        found = f"{self.directory} holds a run with other arguments ({'; '.join(differing)})"
+        check(not differing, f"{found}; choose another --run-dir, or --overwrite it")
+        return start
 
-    stopped = []  # by Ctrl-C or a scheduler's SIGTERM, which take effect after a checkpoint; a second one, at once
-    for number in (signal.SIGINT, signal.SIGTERM) if PROCESSES == 1 else ():
-        signal.signal(number, lambda number, _: stopped.append((number, signal.signal(number, signal.SIG_DFL))))
-    sizes = (f"{name} {sum(w.numel() for w in network.parameters()):,}" for name, network in networks.items())
-    print(f"{METHOD}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}; parameters: {', '.join(sizes)}")
-    print(f"device: {args.device}, {'bfloat16' if bf16 else 'float32'}, {torch.get_num_threads()} CPU threads")
-    print(f"processes: {PROCESSES}, each with batches of {args.batch_size}")
-    print(f"data: {args.dataset}, {len(images)} images {list(images.shape[1:])}, {len(names)} categories")
-    saved = f"task {first_task + 1}, step {first_step}" if checkpoint else "none"
-    print(f"results: {run_dir}, last checkpoint: {saved}", flush=True)
-    steps, printed, timed = args.iters, -math.inf, (time.perf_counter(), first_step)
-    for task in range(first_task, args.num_tasks):
-        y = torch.tensor([task], device=device)  # the task's categories
-        seen = torch.arange(task + 1, device=device)
-        n = args.batch_size // len(y)
-        real_images.begin(y, n, first_step * args.critic_steps)
-        lambda_ewc = args.lambda_ewc / (max(task, 1) if args.ewc_mode == "mean" else 1)
-        adam = dict(lr=args.learning_rate, betas=(0.0, 0.9), fused=True, capturable=args.device == "cuda")
-        critic_optimizer = torch.optim.Adam(critic_weights, **adam)
-        generator_optimizer = torch.optim.Adam(generator_weights, **adam)
-        if first_step:
-            critic_optimizer.load_state_dict(checkpoint["optimizers"][0])
-            generator_optimizer.load_state_dict(checkpoint["optimizers"][1])
+    def restore(self, **networks):
+        """Names the networks that a checkpoint holds; they and random numbers continue with it."""
+        self.networks = networks
+        self.started = time.perf_counter() - self.checkpoint["elapsed"]
+        # The log loses the lines of steps that are about to be repeated
+        self.log_file = io.BytesIO() if RANK else open(self.directory / "metrics.jsonl", "ab", 0)
+        self.log_file.truncate(min(self.checkpoint["log_bytes"], self.log_file.tell()))
+        if RANK:  # equal weights in every process, but noise of its own
+            torch.manual_seed(self.args.seed + 10**6 * RANK)
+        if "networks" in self.checkpoint:
+            for name, network in networks.items():
+                network.load_state_dict(self.checkpoint["networks"][name])
+            torch.set_rng_state(self.checkpoint["random"][RANK]["cpu"])
+            if self.args.device == "cuda":
+                torch.cuda.set_rng_state(self.checkpoint["random"][RANK]["cuda"])
 
-        graphed = args.cuda_graph == "auto" and PROCESSES == 1 and real_images.static
-        iterate = common.CudaGraph(update) if graphed else update
-        for step in range(first_step + 1, steps + 1):
-            with parametrize.cached():
-                losses = iterate()
-            due = stopped or step % args.checkpoint_every == 0
-            if due or step % args.log_every == 0 or step == steps:
-                values = dict(zip(losses, torch.stack([*losses.values()]).tolist()))
-                norm = torch.nn.utils.get_total_norm(generator_weights + critic_weights).item()
-                if not all(map(math.isfinite, [norm, *values.values()])):
-                    sys.exit(f"error: losses or weights are not finite at task {task + 1}, step {step} ({values}); "
-                             f"last good checkpoint: {saved}, in {run_dir}; try a lower --learning-rate "
-                             "in a new --run-dir")  # fmt: skip
-                now = time.perf_counter()
-                rate, timed = (step - timed[1]) / (now - timed[0]), (now, step)
-                line = {"task": task + 1, "step": step, **values, "it_per_s": rate, "elapsed": now - start}
-                log.write((json.dumps(line) + "\n").encode())
-                if now - printed > 3 or step == steps:
-                    left, printed = ((args.num_tasks - task) * steps - step) / rate, now
-                    text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-                    print(f"task {task + 1}/{args.num_tasks} (category {', '.join(names[c] for c in y)}), "
-                          f"step {step}/{steps}, {rate:.1f} it/s, {text}, {left / 60:.1f} min left",
-                          flush=True)  # fmt: skip
-            if step & (step - 1) == 0 or step == steps:
-                save_samples(generator, seen, run_dir / "samples" / f"task_{task + 1}_step_{step:06d}.png")
-                if args.snapshots == "log" and step < steps:
-                    save_snapshot(f"snapshots/task_{task + 1}_step_{step:06d}.pt")
-            if due:
-                save_checkpoint(task, step)
-                if stopped:
-                    sys.exit(f"stopped at {saved}; run the same command again, less --overwrite, to continue")
+    def begin_task(self, task, steps, *optimizers):
+        """The optimizers continue where the checkpoint was written inside this task."""
+        self.task = task
+        self.steps = steps
+        self.optimizers = optimizers
+        self.timed = (time.perf_counter(), self.first_step)
+        if self.first_step:
+            for optimizer, state in zip(optimizers, self.checkpoint["optimizers"]):
+                optimizer.load_state_dict(state)
+        # Several processes would have to stop at the same step, so signals end them at once
+        if PROCESSES == 1:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self.stop)
 
-        generator.update_standing_statistics(seen)
-        save_snapshot(f"task_{task + 1}.pt")
-        if task + 1 < args.num_tasks:
-            print(f"consolidating category {names[task]} from {args.fisher_samples} samples", flush=True)
-            measure_covariances(generator.eval(), critic, y, *fisher_samples(2 * task + 1), args.fisher)
-            rotate_anew(generator, networks["fisher"], networks["anchor"])
-            # On fresh samples: on its own, M has no more rank than samples, and F would be 0 along its null space.
-            new = fisher_information(generator, critic, y, *fisher_samples(2 * task), args.fisher)
-            consolidate(networks["fisher"], networks["anchor"], new, generator.train().parameters(), args.ewc_mode)
-        first_step, timed = 0, (time.perf_counter(), 0)
-        save_checkpoint(task + 1, 0)
-    print(f"done in {(time.perf_counter() - start) / 60:.1f} min; score it with: python eval.py {run_dir}")
-    if PROCESSES > 1:
-        torch.distributed.destroy_process_group()
+    def stop(self, number, frame):
+        """Ctrl-C or a scheduler's SIGTERM: stop after a checkpoint; a second one stops at once."""
+        self.stopped = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def log(self, step, losses):
+        """Every --log-every steps a line of metrics.jsonl; ends a run that is not finite."""
+        self.due = self.stopped or step % self.args.checkpoint_every == 0
+        if not (self.due or step % self.args.log_every == 0 or step == self.steps):
+            return
+        # One read from the device for all losses, one for all weights
+        values = torch.stack(list(losses.values())).tolist()
+        values = dict(zip(losses, values))
+        weights = [w for network in self.networks.values() for w in network.parameters()]
+        norm = torch.nn.utils.get_total_norm(weights).item()
+        found = f"losses or weights are not finite at task {self.task + 1}, step {step} ({values})"
+        found += f"; last good checkpoint: {self.saved}, in {self.directory}"
+        finite = all(math.isfinite(value) for value in [norm, *values.values()])
+        check(finite, f"{found}; try a lower --learning-rate in a new --run-dir")
+
+        # A line of the log
+        now = time.perf_counter()
+        rate = (step - self.timed[1]) / (now - self.timed[0])
+        self.timed = (now, step)
+        line = {
+            "task": self.task + 1,
+            "step": step,
+            **values,
+            "it_per_s": rate,
+            "elapsed": now - self.started,
+        }
+        with expect("metrics.jsonl cannot be written; make room, then run the command again"):
+            self.log_file.write(json.dumps(line).encode() + b"\n")
+        # A line of progress every three seconds
+        if now - self.printed > 3 or step == self.steps:
+            text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+            text = f"task {self.task + 1}/{self.args.num_tasks}, step {step}/{self.steps}, {rate:.1f} it/s, {text}"
+            left = ((self.args.num_tasks - self.task) * self.steps - step) / rate / 60
+            print(f"{text}, {left:.1f} min left", flush=True)
+            # Who has no GPU learns at once what the paper's schedule takes, and what is shorter
+            if self.printed == -math.inf and left > 120 and self.args.device == "cpu":
+                look = f"{METHOD}.py --num-tasks 5 --iters 400 --learning-rate 5e-4"
+                print(
+                    f"this takes {left / 60:.0f} hours; a first look takes {2000 / rate / 60:.0f} "
+                    f"minutes here: python {look} --run-dir runs/look"
+                )
+            self.printed = now
+
+    def is_milestone(self, step):
+        """Steps 1, 2, 4, 8, … and the last one of a task."""
+        return step.bit_count() == 1 or step == self.steps
+
+    @torch.no_grad()
+    def save_samples(self, step, generator, categories):
+        """A PNG: a row for each category, ten fixed z, normalised among 64 as in training."""
+        z = torch.randn(64, self.args.latent_dim, generator=torch.Generator().manual_seed(0))
+        z = z.to(categories.device).repeat(len(categories), 1)
+        images = generator(z, categories).unflatten(0, (len(categories), 64))[:, :10].flatten(0, 1)
+        grid = make_grid(images, nrow=10, normalize=True, value_range=(-1, 1))
+        path = self.directory / "samples" / f"task_{self.task + 1}_step_{step:06d}.png"
+        write(path, lambda file: save_image(grid, file, format="png"))
+
+    def save_generator(self, name, seen, generator, **others):
+        """A generator as eval.py loads it, with other networks that it needs."""
+        saved = {
+            "method": METHOD,
+            "dataset": self.args.dataset,
+            "categories": self.names,
+            "seen": seen.tolist(),
+            "config": generator.config,
+        }
+        for key, network in {"generator": generator, **others}.items():
+            saved[key] = network.state_dict()
+        write(self.directory / name, lambda file: torch.save(saved, file))
+
+    def save_snapshot(self, step, seen, generator, **others):
+        """The generator inside a task; its standing statistics are those of the task before."""
+        if self.args.snapshots == "log" and step < self.steps:
+            name = f"snapshots/task_{self.task + 1}_step_{step:06d}.pt"
+            self.save_generator(name, seen, generator, **others)
+
+    def save_checkpoint(self, task, step):
+        # Every process draws random numbers of its own
+        random = {"cpu": torch.get_rng_state()}
+        if self.args.device == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state()
+        of_all = [random] * PROCESSES
+        if PROCESSES > 1:
+            torch.distributed.all_gather_object(of_all, random)
+        state = {
+            "task": task,
+            "step": step,
+            "elapsed": time.perf_counter() - self.started,
+            "log_bytes": self.log_file.tell(),
+            "random": of_all,
+            "networks": {name: network.state_dict() for name, network in self.networks.items()},
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+        write(self.directory / "checkpoint.pt", lambda file: torch.save(state, file))
+        self.saved = f"task {task + 1}, step {step}"
+
+    def save_checkpoint_when_due(self, step):
+        """Every --checkpoint-every steps, and when a signal asked to stop."""
+        if self.due:
+            self.save_checkpoint(self.task, step)
+            if self.stopped:
+                sys.exit(f"stopped at {self.saved}; the same command, less --overwrite, continues")
+
+    def end_task(self):
+        """A checkpoint at the start of the next task."""
+        self.first_step = 0
+        self.save_checkpoint(self.task + 1, 0)
+
+    def close(self):
+        minutes = (time.perf_counter() - self.started) / 60
+        print(f"done in {minutes:.1f} min; score it with: python eval.py {self.directory}")
+        if PROCESSES > 1:
+            torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import math
 import pickle
 import shutil
 import zipfile
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.datasets import MNIST
 
@@ -561,3 +563,38 @@ def test_checksums_are_the_official_ones():
         "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
     }
     assert prepare.WHEEL_SHA256 == "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
+
+
+# Initial weights
+
+
+def spread(layer):
+    """The authors' standard deviation of a layer's initial weights, from its sizes (MeRGAN's public code)."""
+    if isinstance(layer, nn.Linear):
+        return math.sqrt(2 / (layer.in_features + layer.out_features))
+    pixels, stride = layer.kernel_size[0] ** 2, layer.stride[0]
+    fan_in, fan_out = layer.in_channels * pixels, layer.out_channels * pixels
+    if isinstance(layer, nn.ConvTranspose2d):
+        fan_in /= stride**2
+    else:
+        fan_out /= stride**2
+    return math.sqrt(4 / (fan_in + fan_out))
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_initial_weights_have_the_authors_spread(size):
+    torch.manual_seed(0)
+    width = 32 if size == 32 else 16
+    for network in (make_generator(10, 3, size, width=width), make_critic(10, 3, size, width=width)):
+        for name, layer in network.named_modules():
+            if not isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+                continue
+            expected = spread(layer)
+            if name.endswith("shortcut") or (size == 64 and isinstance(network, Critic) and name == "conv"):
+                expected /= math.sqrt(2)
+            weight = layer.weight.detach()
+            assert weight.std().item() == pytest.approx(expected, rel=0.1), name
+            assert weight.abs().max() <= math.sqrt(3) * expected  # uniform
+            assert weight.abs().max() > 0.95 * math.sqrt(3) * expected
+            assert layer.bias is None or not layer.bias.any()
+    assert size == 32 or all(block.convs[0].bias is None for block in network.blocks)

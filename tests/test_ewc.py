@@ -1,5 +1,7 @@
 """EWC and rotated EWC against plain loops, brute force and explicit Kronecker products, in float64."""
 
+import importlib
+
 import pytest
 import torch
 from conftest import assert_same_weights
@@ -123,22 +125,39 @@ def test_penalty_is_the_equation_and_its_minimum_freezes_what_has_fisher_informa
     assert (at - anchor).abs()[1:].max() < 1e-8 < (at - anchor).abs()[0]  # F = 0 alone is free to move
 
 
-@pytest.mark.parametrize("mode", ["online", "mean", "per-task"])
+@pytest.mark.parametrize("mode", ["online", "mean", "fresh"])
 def test_consolidation_over_tasks(mode):
     torch.manual_seed(0)
     thetas, fishers = torch.randn(3, 8).double(), torch.rand(3, 8).double()
-    fishers[:, 0] = 0
     total, star = torch.zeros(8).double(), torch.zeros(8).double()
     for theta, f in zip(thetas, fishers):
         ewc.consolidate([total], [star], [f], [theta], mode)
-    torch.testing.assert_close(total, fishers.sum(0))
-    w = torch.randn(8).double().requires_grad_()
-    (ours,) = torch.autograd.grad(ewc.ewc_penalty([w], [total], [star]), w)
-    if mode != "per-task":
-        torch.testing.assert_close(star, thetas[-1])
-    else:
-        separate = sum(ewc.ewc_penalty([w], [f], [theta]) for theta, f in zip(thetas, fishers))
-        torch.testing.assert_close(ours, torch.autograd.grad(separate, w)[0])
+    torch.testing.assert_close(total, fishers[-1] if mode == "fresh" else fishers.sum(0))
+    torch.testing.assert_close(star, thetas[-1])
+
+
+def test_fisher_of_several_categories_is_their_mean():
+    generator, critic, _, z, v = networks()
+    single = [ewc.fisher_information(generator, critic, torch.tensor([c]), z, v, "pixels") for c in (0, 2)]
+    both = ewc.fisher_information(generator, critic, torch.tensor([0, 2]), z, v, "pixels")
+    for mean, first, second in zip(both, *single, strict=True):
+        torch.testing.assert_close(mean, (first + second) / 2)
+
+
+@pytest.mark.parametrize("method", ["ewc", "rewc"])
+def test_fresh_mode_measures_all_past_categories_at_the_latest_weights(method, call_main, tiny_options, tmp_path):
+    script, measured = importlib.import_module(method), []
+    function = script.fisher_information
+
+    def recording(generator, critic, y, *arguments):
+        measured.append(y.tolist())
+        return function(generator, critic, y, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script, "fisher_information", recording)
+        options = ["--ewc-mode", "fresh", "--checkpoint-every", "100"]
+        assert call_main(script, *tiny_options(method, tmp_path), *options) is None
+    assert measured == [[0], [0, 1]]
 
 
 @pytest.mark.parametrize("kind", ["linear", "conv", "deconv"])
@@ -147,7 +166,7 @@ def test_against_the_full_fisher_matrix(kind):
     z, v = model.samples(300)
     full = full_fisher(model, z, v)
     assert full.shape[0] < 200
-    (plain,) = ewc.fisher_information(model, None, None, z, v, "pixels")
+    (plain,) = ewc.fisher_information(model, None, torch.tensor([0]), z, v, "pixels")
     torch.testing.assert_close(plain.flatten(), full.diag())
 
     rewc.add_rotations(model)
@@ -155,7 +174,7 @@ def test_against_the_full_fisher_matrix(kind):
     rewc.measure_covariances(model, None, None, z, v, "pixels", chunk=100)
     (weight,) = model.parameters()
     rewc.rotate_anew(model, [torch.zeros_like(weight)], [torch.zeros_like(weight)])
-    (rotated,) = rewc.fisher_information(model, None, None, z, v, "pixels")
+    (rotated,) = rewc.fisher_information(model, None, torch.tensor([0]), z, v, "pixels")
     r = kronecker(rotation, weight)
     torch.testing.assert_close(r.T @ r, torch.eye(len(r)).double(), rtol=0, atol=1e-12)
     turned = r.T @ full @ r

@@ -2,6 +2,7 @@ import pytest
 import torch
 from conftest import metrics
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import mergan_jtr
 import mergan_ra
@@ -80,6 +81,26 @@ def test_gradient_penalty_is_taken_at_a_random_point_between_real_and_fake_for_e
     assert 0 <= epsilon.min() < 0.1 and 0.9 < epsilon.max() <= 1 and len(epsilon[:, 0].unique()) > 90
 
 
+def test_under_bfloat16_both_backward_products_of_the_score_head_are_float32():
+    torch.manual_seed(0)
+    critic = Critic(3, 1, width=2)
+    products = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm):
+                products.append([t.dtype for t in args if torch.is_tensor(t)])
+            return function(*args, **(kwargs or {}))
+
+    real, fake = torch.randn(2, 4, 1, 32, 32)
+    with Watch():
+        with torch.autocast("cpu", torch.bfloat16):
+            penalty = sft.gradient_penalty(critic, real, fake)
+        penalty.backward()
+    assert len(products) >= 4 and penalty.dtype == torch.float32
+    assert all(dtype == torch.float32 for dtypes in products for dtype in dtypes)
+
+
 # GAN losses
 
 
@@ -128,6 +149,24 @@ def test_jtr_losses_times_old_categories_are_the_sums_of_each_old_categorys_own_
         of_generator += -score_fake.mean() + 0.7 * sum(cross_entropy(row, c) for row in logits_fake) / n
     torch.testing.assert_close(len(past) * mergan_jtr.critic_loss(critic, replay, fake, past, 0.7), of_critic)
     torch.testing.assert_close(len(past) * mergan_jtr.generator_loss(critic, fake, past, 0.7), of_generator)
+
+
+def test_equal_generators_give_the_critic_no_gradient_from_replay(tiny_options, call_main, tmp_path, monkeypatch):
+    gradients, loss = [], mergan_jtr.critic_loss
+
+    def recording(critic, replay, fake, y, lambda_cls):
+        value = loss(critic, replay, fake, y, 0)
+        if not torch.equal(replay, fake) and len(gradients) < 1:  # of the task, not of replay
+            return loss(critic, replay, fake, y, lambda_cls)
+        weights = list(critic.parameters())
+        grads = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
+        gradients.append(max(g.abs().max().item() for g in grads if g is not None))
+        return loss(critic, replay, fake, y, lambda_cls)
+
+    monkeypatch.setattr(mergan_jtr, "critic_loss", recording)
+    options = "--num-tasks 2 --iters 1 --critic-steps 1".split()
+    assert call_main(mergan_jtr, *tiny_options("mergan_jtr", tmp_path), *options) is None
+    assert len(gradients) == 1 and gradients[0] < 1e-6
 
 
 def test_replay_alignment_is_half_the_squared_pixel_differences_over_old_categories():
