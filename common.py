@@ -7,7 +7,7 @@ import hashlib
 import json
 import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -567,35 +567,60 @@ warnings.filterwarnings("ignore", "This instance was constructed with capturable
 
 
 class CudaGraph:
-    """A method script's update() as a CUDA graph: the hundreds of kernels of a generator iteration in one launch.
+    """A method script's update() as a CUDA graph: hundreds of kernels, one launch.
 
-    The first calls run as they are, on the stream that the capture will use; the next is recorded without running, and
-    replayed from then on. update() must take no value from the GPU, use the same tensors in every call, and draw random
-    numbers from the GPU's default generator, which goes on as if every kernel had been launched by itself. Returns
-    what update() does, a dict of tensors; from the capture on, every call overwrites them.
+    The first calls run as they are, on the stream of the capture. The next call is recorded without
+    running and is replayed from then on. update() must take no value from the GPU, use the same
+    tensors in every call, and draw random numbers from the GPU's default generator, which goes on
+    as if each kernel had been launched. Where the capture fails, each kernel is launched.
+    Returns what update() does, a dict of tensors; a replay overwrites those of the last.
     """
 
-    def __init__(self, update, warm_up=3):
-        self.update, self.warm_up, self.graph, self.stream = update, warm_up, None, torch.cuda.Stream()
+    stream = None  # one for all captures: each new one would keep a workspace of its own
+    works = True  # until a capture fails
+
+    def __init__(self, update, real_images, warm_up=3):
+        self.update, self.real_images, self.warm_up = update, real_images, warm_up
+        self.graph = None
+        CudaGraph.stream = CudaGraph.stream or torch.cuda.Stream()
+        real_images.keep_batches()
 
     def __call__(self):
-        if self.warm_up:
-            self.warm_up -= 1
-            self.stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self.stream):
-                values = {name: value.detach() for name, value in self.update().items()}
-            torch.cuda.current_stream().wait_stream(self.stream)
-            return values
-        if self.graph is None:
-            self.graph = torch.cuda.CUDAGraph()
-            try:
-                with torch.cuda.graph(self.graph, stream=self.stream):
-                    self.values = {name: value.detach() for name, value in self.update().items()}
-            except RuntimeError as error:
-                cause = str(error.__context__ or error).splitlines()[0]  # the end of the capture fails as well
-                sys.exit(f"error: no CUDA graph could be captured ({cause}); continue with --cuda-graph off")
-        self.graph.replay()
-        return self.values
+        self.real_images.load_batches()
+        if self.graph is None and self.warm_up == 0 and CudaGraph.works:
+            self.capture()
+        if self.graph is not None:
+            self.graph.replay()
+            return self.values
+        self.warm_up = max(self.warm_up - 1, 0)
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            values = self.run()
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return values
+
+    def run(self):
+        return {name: value.detach() for name, value in self.update().items()}
+
+    def capture(self):
+        """Record update(), or, where that fails, leave everything as it was and say so."""
+        self.real_images.finish_reading()
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        before = generator.clone_state()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # The outer context brings back the current stream also where the capture's end fails
+            with torch.cuda.stream(torch.cuda.current_stream()):
+                with torch.cuda.graph(graph, stream=self.stream):
+                    self.values = self.run()
+            self.graph = graph
+        except RuntimeError as error:
+            CudaGraph.works = False
+            generator.graphsafe_set_state(before)  # the failed capture has left it half-way
+            self.real_images.rewind()
+            cause = str(error.__context__ or error).splitlines()[0]  # the capture's end fails as well
+            text = f"warning: no CUDA graph could be captured ({cause}); each kernel is launched"
+            print(text, file=sys.stderr, flush=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -712,13 +737,15 @@ def read_svhn(data_dir, split):
 class RealImages:
     """The training images as uint8, sorted by category, from which batches are drawn without a sync.
 
-    A tensor lies on the device as a whole. Of a memory map, the current task's categories are held there if they fit;
-    if not, batches are read from the map by a thread, one ahead, into pinned memory.
+    A tensor lies on the device as a whole. Of a memory map, the current task's categories are held
+    there if they fit. If not, a thread reads batches from the map, one ahead, into pinned memory.
     """
 
     def __init__(self, images, labels, device, seed=0):
         """images: uint8 [N, C, H, W], a tensor, or an np.memmap sorted by category; labels: int64 [N]."""
         self.device, self.seed, self.offset = device, seed, 0
+        self.pending = None  # the batch that the thread reads
+        self.kept = None  # under a CUDA graph: an iteration's batches, in tensors that stay
         self.counts = torch.bincount(labels)
         self.starts = self.counts.cumsum(0) - self.counts
         self.count, self.start = self.counts.to(device), self.starts.to(device)
@@ -728,9 +755,15 @@ class RealImages:
             self.map, self.held, self.reader = images, None, ThreadPoolExecutor(1)
 
     def begin(self, y, n, drawn=0):
-        """Get ready for a task: batches of n images of each category in y, of which `drawn` came before a resume."""
+        """Get ready for a task: batches of n images of each category in y.
+
+        drawn: how many of them came before a resume.
+        """
+        self.kept = None
         if self.map is None:
             return
+        self.finish_reading()
+        self.pending = None
         y = y.cpu()
         first, last = self.starts[y].min().item(), (self.starts + self.counts)[y].max().item()
         size = (last - first) * self.map[0].nbytes
@@ -751,8 +784,8 @@ class RealImages:
 
     @property
     def static(self):
-        """Whether draw() launches the same kernels in every call, as a CUDA graph asks for."""
-        return self.device.type == "cuda" and self.held is not None
+        """Whether a CUDA graph can replay draw()."""
+        return self.device.type == "cuda"
 
     def room(self):
         """Bytes that images may take on the device."""
@@ -771,14 +804,51 @@ class RealImages:
         images = torch.from_numpy(np.asarray(self.reopened()[index.flatten().numpy()]))
         return images.pin_memory() if self.device.type == "cuda" else images
 
+    def next_batch(self):
+        """The batch that the thread has read, on the host; the thread goes on to the next."""
+        images = self.pending.result()
+        self.drawn += 1
+        self.pending = self.ahead(self.drawn)
+        return images
+
+    def finish_reading(self):
+        """Wait for the thread: it must not pin memory while a CUDA graph is captured."""
+        if self.pending is not None:
+            wait([self.pending])
+
+    def keep_batches(self):
+        """From now on, until the task ends, call load_batches() before each iteration."""
+        self.kept, self.used = [], 0
+
+    def load_batches(self):
+        """Copy the next batches into the tensors in which draw() put those of the last iteration.
+
+        So a CUDA graph, which replays the same operations on the same tensors, finds new images.
+        Where the images are held on the device, there are no such tensors.
+        """
+        for tensor in self.kept:
+            tensor.copy_(self.next_batch(), non_blocking=True)
+        self.rewind()
+
+    def rewind(self):
+        """Let draw() give the batches of this iteration once more."""
+        self.used = 0
+
     def draw(self, y, n):
-        """n images, drawn with replacement, of each category in y (int64 [K]): float32 [K·n, C, H, W] in [−1, 1]."""
-        if self.held is None:
-            images, self.drawn = self.pending.result(), self.drawn + 1
-            self.pending = self.ahead(self.drawn)
-            return normalise(images.to(self.device, non_blocking=True))
-        index = torch.randint(2**31 - 1, (len(y), n), device=y.device) % self.count[y, None] + self.start[y, None]
-        return normalise(self.held[index.flatten() - self.offset])
+        """Batches with replacement: float32 [K·n, C, H, W] in [−1, 1], n of each category in y.
+
+        y: int64 [K].
+        """
+        if self.held is not None:
+            numbers = torch.randint(2**31 - 1, (len(y), n), device=y.device)
+            index = numbers % self.count[y, None] + self.start[y, None]
+            return normalise(self.held[index.flatten() - self.offset])
+        if self.kept is None:
+            return normalise(self.next_batch().to(self.device, non_blocking=True))
+        if self.used == len(self.kept):  # the first iteration of a task
+            self.kept.append(self.next_batch().to(self.device))
+        self.used += 1
+        return normalise(self.kept[self.used - 1])
 
 
 def normalise(images):
