@@ -16,7 +16,7 @@ from torch import nn
 
 import eval as scoring
 from common import Generator, Judge, make_generator
-from prepare import write_idx
+from datafiles.idx import write_idx
 
 SETTINGS = dict(device="cpu", statistics="batch", samples=64, intermediate_samples=0, fid_features="judge",
                 fid_samples=10000, inception_weights=None)  # fmt: skip
