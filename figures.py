@@ -14,6 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from common import use_any_encoding
 from pictures import curves, evolution, paint, samples, tsne
 from pictures.groups import all_names, find_groups, find_name
 
@@ -75,9 +76,8 @@ def draw(name, groups, category, args, skipped):
 
 
 def main():
+    use_any_encoding()
     args = parse_args()
-    # No category's name and no encoding of the terminal may lose a picture
-    sys.stdout.reconfigure(errors="backslashreplace")
     try:
         draw_all(args)
     except OSError as error:

@@ -156,6 +156,7 @@ def replay_alignment(fake, replay, num_past):
 
 
 def main():
+    common.use_any_encoding()
     args = parse_args()
     images, labels, names = common.load_dataset(split="train", **common.data_options(vars(args)))
     run = Run(args, images, labels, names)

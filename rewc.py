@@ -319,6 +319,7 @@ def merged(generator):
 
 
 def main():
+    common.use_any_encoding()
     args = parse_args()
     images, labels, names = common.load_dataset(split="train", **common.data_options(vars(args)))
     run = Run(args, images, labels, names)

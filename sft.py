@@ -136,6 +136,7 @@ def generator_loss(critic, fake, y, lambda_cls):
 
 
 def main():
+    common.use_any_encoding()
     args = parse_args()
     images, labels, names = common.load_dataset(split="train", **common.data_options(vars(args)))
     run = Run(args, images, labels, names)

@@ -41,7 +41,9 @@ def rotated(gradients, rotation):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", nargs=2, metavar="RUN", help="a run of ewc.py and one of rewc.py")
     parser.add_argument("--samples", type=int, default=512, help="per-sample gradients [512]")
     args = parser.parse_args()
@@ -61,7 +63,10 @@ def main():
 
         weights = {name: weight.detach() for name, weight in before.named_parameters()}
         score = lambda weights, z, v: (functional_call(before, weights, (z[None], y)) * v).sum()
-        parts = [vmap(grad(score), (None, 0, 0))(weights, *some) for some in chunks(draw(1, args.samples))]
+        parts = [
+            vmap(grad(score), (None, 0, 0))(weights, *some)
+            for some in chunks(draw(1, args.samples))
+        ]
         gradients = {name: torch.cat([part[name] for part in parts]) for name in weights}
         turned = torch.nn.Module()
         turned.generator = SavedGenerator.load(run / "task_1.pt", standing=True).generator
@@ -70,7 +75,10 @@ def main():
         zeros = [torch.zeros_like(w) for w in turned.generator.parameters()]
         rewc.rotate_anew(turned.generator, zeros, [z.clone() for z in zeros])
         names = {m: name for name, m in turned.generator.named_modules()}
-        rotations = {f"{names[layer]}.weight": rotation for layer, rotation in rewc.rotated_layers(turned.generator)}
+        rotations = {
+            f"{names[layer]}.weight": rotation
+            for layer, rotation in rewc.rotated_layers(turned.generator)
+        }
 
         predicted = 0.0
         for name, g in gradients.items():
@@ -94,11 +102,18 @@ def main():
         }
 
     lines = ["| layer | plain: share on the diagonal, % | rotated, % |", "| --- | --- | --- |"]
-    lines += [f"| {n} | {100 * s['plain']:.2f} | {100 * s['rotated']:.2f} |" for n, s in results["layers"].items()]
-    lines += ["", "| run | λ | squared change of an image of the first category in task 2: predicted by F | true |"]
+    lines += [
+        f"| {n} | {100 * s['plain']:.2f} | {100 * s['rotated']:.2f} |"
+        for n, s in results["layers"].items()
+    ]
+    lines += [
+        "",
+        "| run | λ | squared change of an image of the first category in task 2: predicted by F | true |",
+    ]
     lines += ["| --- | --- | --- | --- |"]
     lines += [
-        f"| {m} | {c['lambda']:g} | {c['predicted']:.3f} | {c['true']:.1f} |" for m, c in results["change"].items()
+        f"| {m} | {c['lambda']:g} | {c['predicted']:.3f} | {c['true']:.1f} |"
+        for m, c in results["change"].items()
     ]
     (ROOT / "results" / "fisher.json").write_text(json.dumps(results, indent=1) + "\n")
     (ROOT / "results" / "fisher.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
