@@ -22,9 +22,6 @@ import torch
 from torchvision.utils import make_grid, save_image
 
 from common import data_options
-from drawing.film import Film
-from drawing.page import write_page
-from progress import progress
 from eval import ELSEWHERE, Reference, complete, draw, embed, labels_of, load_generator, rank
 
 INSTALL = "install it with: python -m pip install -r requirements-extras.txt"
@@ -383,39 +380,6 @@ def paint_run(args):
     print(f"wrote {args.output}")
 
 
-class Painter:
-    """A saved generator: draw(category, n), and the categories that it has seen."""
-
-    def __init__(self, path):
-        self.generator, snapshot = load_generator(path, BATCH)
-        self.seen = snapshot["seen"]
-
-    def draw(self, category, n):
-        return draw(self.generator, category, n)
-
-
-def films_of(groups, n):
-    """Every group's run, drawn: n images of each category at every moment."""
-    films = []
-    for group in groups:
-        film = Film(group.run, group.label, group.arguments["method"], group.tasks, group.iters)
-        film.draw(Painter, n, skipped, lambda moments: progress(moments, f"drawing {group.label}"))
-        if film.images:
-            films.append(film)
-    if not films:
-        sys.exit("error: no saved generator in these runs; they write the first at step 1")
-    return films
-
-
-def page(groups, args):
-    """One HTML file that plays: every method at every moment."""
-    names = max((group.names() for group in groups), key=len)[: max(group.tasks for group in groups)]
-    films = films_of(groups, 9)
-    colours = {film.method: COLOURS[rank(film.method)] for film in films}
-    size = write_page(films, colours, names, setting(groups), args.output)
-    print(f"wrote {args.output}, {size / 1e6:.1f} MB")
-
-
 FIGURES = {"samples": samples, "evolution": evolution, "curves": curves, "tsne": tsne}
 
 
@@ -434,9 +398,6 @@ def parse_args():
             command.add_argument("--tasks", type=int, nargs="+", help="after which tasks [first, middle and last]")
             command.add_argument("--points", type=int, default=500, help="real images, and as many generated [500]")
             command.add_argument("--data-dir", help="folder of the real data [where the run found it]")
-    command = commands.add_parser("page")
-    command.add_argument("paths", nargs="+", metavar="RUN_OR_DIR", help="run directories, or folders of some")
-    command.add_argument("-o", "--output", type=Path, default="page.html", help="the file [page.html]")
     command = commands.add_parser("paint")
     command.add_argument("run", metavar="RUN", help="a run directory, or a snapshot in one")
     command.add_argument("--category", nargs="+", default=["all"], help="one or several, a row each if several [all]")
@@ -449,7 +410,7 @@ def parse_args():
         parser.error(f"-n is {args.n}, expected at least {1 + args.interpolate}")
     if args.figure == "paint" and Path(args.output).suffix not in (".png", ".jpg", ".jpeg"):
         parser.error(f"--output is {args.output}, expected a file name that ends in .png or .jpg")
-    if args.figure not in ("paint", "page") and (args.output.suffix in (".png", ".gif") or args.output.is_file()):
+    if args.figure != "paint" and (args.output.suffix in (".png", ".gif") or args.output.is_file()):
         parser.error(f"--output is {args.output}, expected a folder")
     if "points" in args and args.points < 2:
         parser.error(f"--points is {args.points}, expected at least 2")
@@ -460,14 +421,14 @@ def main():
     args = parse_args()
     if args.figure == "paint":
         return paint_run(args)
-    (args.output.parent if args.figure == "page" else args.output).mkdir(parents=True, exist_ok=True)
+    args.output.mkdir(parents=True, exist_ok=True)
     groups, failures = find_groups(args.paths), []
     tasks = max(group.tasks for group in groups)
     if not 0 <= getattr(args, "category", 0) < tasks:
         sys.exit(f"error: --category is {args.category}, expected 0 to {tasks - 1}, one that the runs learn")
     for name in FIGURES if args.figure == "all" else [args.figure]:
         try:
-            (page if name == "page" else FIGURES[name])(groups, args)
+            FIGURES[name](groups, args)
         except SystemExit as error:
             failures.append(str(error))
     if skipped:
