@@ -21,22 +21,27 @@ from prepare import MNIST_MD5, cached_images, fetch_mnist, fetch_svhn
 
 
 @torch.no_grad()
-def initialise(network, variance_2=()):
-    """The authors' initial weights: uniform around 0 with variance 4 / (fan_in + fan_out), biases 0.
+def initialise(network, plain=()):
+    """The initial weights of MeRGAN's public code: uniform around 0, biases 0.
 
-    Linear layers, and those in variance_2, have 2 / (fan_in + fan_out). Fans count the kernel's pixels, divided by
-    the stride's square on the side that has fewer of them: a convolution's output, a transposed convolution's input.
+    The variance is 4 / (fan_in + fan_out) for convolutions, and 2 / (fan_in + fan_out) for linear
+    layers and for those named in plain. Fans count the pixels of the kernel. A strided convolution
+    has 1 / stride² of its outputs, a strided transposed convolution 1 / stride² of its inputs.
     """
     for layer in network.modules():
         if not isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             continue
-        convolution = not isinstance(layer, nn.Linear)
-        # weights are [out, in, …], those of transposed convolutions [in, out, …]: the strided side comes first
-        strided, other = (fan * layer.weight[0, 0].numel() for fan in layer.weight.shape[:2])
-        if convolution:
-            strided /= layer.stride[0] ** 2
-        variance = (4 if convolution and layer not in variance_2 else 2) / (strided + other)
-        layer.weight.uniform_(-((3 * variance) ** 0.5), (3 * variance) ** 0.5)
+        # Weights are [out, in, …], those of transposed convolutions [in, out, …]: in both cases it
+        # is the first dimension that a stride thins out
+        pixels = layer.weight[0, 0].numel()
+        first, second = layer.weight.shape[:2]
+        gain, stride = 2, 1
+        if not isinstance(layer, nn.Linear):
+            gain = 2 if layer in plain else 4
+            stride = layer.stride[0]
+        variance = gain / (pixels * (first / stride**2 + second))
+        bound = (3 * variance) ** 0.5
+        layer.weight.uniform_(-bound, bound)
         if layer.bias is not None:
             layer.bias.zero_()
 
@@ -90,7 +95,7 @@ class Generator(nn.Module):
         self.config |= dict(conditioning=conditioning, image_size=self.image_size)
         norm = lambda n: ConditionalBatchNorm2d(num_categories, n, shared=conditioning == "concat")
         self.build(latent_dim + (num_categories if conditioning == "concat" else 0), channels, width, norm)
-        initialise(self, [m.shortcut for m in self.modules() if isinstance(m, ResidualBlock)])
+        initialise(self, self.plain_layers())
 
     def build(self, inputs, channels, width, norm):
         sizes = [4 * width, 2 * width, width, channels]
@@ -99,6 +104,10 @@ class Generator(nn.Module):
         self.deconvs = nn.ModuleList(
             nn.ConvTranspose2d(n, m, 5, stride=2, padding=2, output_padding=1) for n, m in zip(sizes, sizes[1:])
         )
+
+    def plain_layers(self):
+        """The convolutions that initialise() has to treat as linear layers."""
+        return []
 
     def paint(self, x, y):
         """[N, 4·width, 4, 4] → the image before its tanh."""
@@ -191,6 +200,9 @@ class ResNetGenerator(Generator):
         self.norm = norm(width)
         self.conv = nn.Conv2d(width, channels, 3, padding=1)
 
+    def plain_layers(self):
+        return [block.shortcut for block in self.blocks]
+
     def paint(self, x, y):
         for block in self.blocks:
             x = block(x, y)
@@ -233,13 +245,16 @@ class Critic(nn.Module):
         features = self.build(channels, width) * 4 * 4
         self.score = nn.Linear(features, 1)
         self.category = nn.Linear(features, num_categories)
-        variance_2 = [m.shortcut for m in self.modules() if isinstance(m, ResidualBlock)]
-        initialise(self, variance_2 + ([self.conv] if hasattr(self, "conv") else []))
+        initialise(self, self.plain_layers())
 
     def build(self, channels, width):
         sizes = [channels, width, 2 * width, 4 * width]
         self.convs = nn.ModuleList(nn.Conv2d(n, m, 5, stride=2, padding=2) for n, m in zip(sizes, sizes[1:]))
         return sizes[-1]
+
+    def plain_layers(self):
+        """The convolutions that initialise() has to treat as linear layers."""
+        return []
 
     def features(self, x):
         """Images → [N, channels, 4, 4]."""
@@ -269,6 +284,9 @@ class ResNetCritic(Critic):
         layer_norm = lambda n: nn.GroupNorm(1, n)  # one group: over channels, height and width
         self.blocks = nn.ModuleList(DownBlock(n, m, layer_norm) for n, m in zip(sizes, sizes[1:]))
         return sizes[-1]
+
+    def plain_layers(self):
+        return [self.conv, *(block.shortcut for block in self.blocks)]
 
     def features(self, x):
         x = self.conv(x)
