@@ -8,6 +8,7 @@ import ast
 import base64
 import html
 import io
+import itertools
 import json
 import re
 import sys
@@ -16,7 +17,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from drawing.film import task_ends, union
+from pictures.canvas import COLOURS
+from pictures.film import films_of, union
+from pictures.groups import all_names, setting
+from scoring.runs import command
+from scoring.tables import rank
 
 HERE = Path(__file__).parent
 LIMIT = 8_000_000  # bytes of a page
@@ -29,72 +34,66 @@ SHAPES = ["circle", "square", "triangle", "diamond", "plus", "down", "star", "ba
 DASHES = ["none", "6 3", "2 3", "7 3 2 3"]
 
 
-def write_page(films, colours, names, setting, output):
-    """Write the page of films, which are drawn, and return its size in bytes.
+def draw(groups, output, skipped):
+    """Every method at every moment. Writes the file output.
 
-    colours: {method: "#rrggbb"}; names: of the categories; setting: the runs in a line of text.
+    skipped: a list, to which files that cannot be read are added.
     """
+    films = films_of(groups, LADDER[0][0], skipped)
+    if not films:
+        sys.exit("error: no saved generator that can be read; a run saves the first at step 1")
     scores = [read_scores(film) for film in films]
     compare_scoring(films, scores)
     for n, inside in LADDER:
-        text = page(films, scores, colours, names, setting, n, inside).encode()
+        text = page(films, scores, all_names(groups), setting(groups), n, inside)
         if len(text) <= LIMIT:
             break
+    output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(output.name + ".tmp")
     temporary.write_bytes(text)
     temporary.replace(output)
-    return len(text)
+    print(f"wrote {output}, {len(text) / 1e6:.1f} MB")
+    if len(text) > LIMIT:
+        print(f"that is more than {LIMIT / 1e6:.0f} MB; name fewer runs for a smaller page")
 
 
-def page(films, scores, colours, names, setting, n, inside=True):
-    """The page as text, with n images of every category; inside: with moments inside tasks."""
-    ends = task_ends(films)
+def page(films, scores, names, setting, n, inside):
+    """The page as bytes. names: of the categories. setting: data, steps and seed, in words.
+
+    n: images of each category. inside: with the moments inside tasks, not only the ends.
+    """
+    ends = {moment for film in films for moment in film.ends()}
     moments = [moment for moment in union(films) if inside or moment in ends]
-    last = {task: (task, step) for task, step in moments}  # the last moment of every task
     place = {moment: index for index, moment in enumerate(moments)}
     iters = {film.iters for film in films}
-    image = next(iter(next(iter(films[0].images.values())).values()))
-    methods = []
-    for number, (film, score) in enumerate(zip(films, scores)):
-        same = [other for other in films if other.method == film.method]
-        entry = {
-            "label": film.label,
-            "name": film.method,
-            "options": film.label.removeprefix(film.method).strip(),
-            "about": about(film.method),
-            "colour": visible(colours[film.method]),
-            "shape": SHAPES[number % len(SHAPES)],
-            "dash": DASHES[same.index(film) % len(DASHES)],
-            "once": film.at_once,
-            "at": [place[moment] for moment in film.images if moment in place],
-            "ends": [place[t, film.iters] for t in range(1, film.tasks + 1) if (t, film.iters) in place],
-            "sprites": [sprite(film, category, n, place) for category in range(len(names))],
-        }
-        entry |= {"scores": None, "final": None}
-        if score:
-            entry["scores"] = course(film, score, place)
-            entry["final"] = final(score)
-        methods.append(entry)
+    size = image_size(films)
     data = {
         "categories": names,
         "tasks": max(film.tasks for film in films),
         "iters": iters.pop() if len(iters) == 1 else None,
-        "moments": [
-            {
-                "task": task,
-                "step": step,
-                "last": last[task] == (task, step),
-                "end": last[task] == (task, step) and (task, step) in ends,
-            }
-            for task, step in moments
-        ],
-        "size": image.shape[-1],
+        "moments": moment_list(moments, ends),
+        "size": size,
         "count": n,
-        "across": ACROSS // image.shape[-1],
-        "methods": methods,
+        "across": ACROSS // size,
+        "methods": [],
         "scored": any(scores),
-        "legend": legend(next(filter(None, scores), None)),
+        "legend": legend(scores),
     }
+    styles = styles_of(films)
+    for film, of_run in zip(films, scores):
+        method = {
+            "label": film.label,
+            "name": film.method,
+            "options": film.label.removeprefix(film.method).strip(),
+            "about": about(film.method),
+            "once": film.at_once,
+            "at": [place[moment] for moment in film.images if moment in place],
+            "ends": [place[moment] for moment in film.ends() if moment in place],
+            "sprites": [sprite(film, category, n, place) for category in range(len(names))],
+            "scores": of_run and course(film, of_run, place),
+            "final": of_run and final(of_run),
+        }
+        data["methods"].append(styles[film.label] | method)
     parts = {
         "title": html.escape(f"What a generator keeps: {setting}"),
         "setting": html.escape(setting),
@@ -102,19 +101,50 @@ def page(films, scores, colours, names, setting, n, inside=True):
     }
     template = (HERE / "page.html").read_text(encoding="utf-8")
     text = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
-    # A name from a file system may hold what no text can
-    return text.encode("utf-8", "replace").decode()
+    return text.encode("utf-8", "replace")  # a name of a folder may be no text
+
+
+def image_size(films):
+    """Height and width of the images, in pixels."""
+    for by_category in films[0].images.values():
+        for images in by_category.values():
+            return images.shape[-1]
+
+
+def moment_list(moments, ends):
+    """The moments for JSON. last: of its task; end: the task is learned."""
+    last = {task: (task, step) for task, step in moments}
+    found = []
+    for task, step in moments:
+        is_last = last[task] == (task, step)
+        is_end = is_last and (task, step) in ends
+        found.append({"task": task, "step": step, "last": is_last, "end": is_end})
+    return found
+
+
+def styles_of(films):
+    """{label: colour, shape and dashes}: a colour a method, as in the other pictures, a shape a
+    film, dashes for films of the same method.
+    """
+    styles, count = {}, {}
+    for film, shape in zip(films, itertools.cycle(SHAPES)):
+        number = count.setdefault(film.method, 0)
+        count[film.method] += 1
+        colour = COLOURS[rank(film.method)]
+        if colour == "#000000":
+            colour = "currentColor"  # that of the text, as black would vanish on a dark page
+        styles[film.label] = {
+            "colour": colour,
+            "shape": shape,
+            "dash": DASHES[number % len(DASHES)],
+        }
+    return styles
 
 
 def json_in_html(data):
     """JSON that may stand inside <script>: no < or > that a browser could take for a tag."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def visible(colour):
-    """Black would vanish on a dark page, so it becomes the colour of the text."""
-    return "currentColor" if colour == "#000000" else colour
 
 
 def about(method):
@@ -179,25 +209,23 @@ def rounded(pixels):
 
 
 def read_scores(film):
-    """What eval.json holds, None if the run has none; exits if it is damaged."""
-    path = film.run / "eval.json"
+    """What eval.json holds, None if the run has none; exits if it cannot be read."""
+    path = film.run.path / "eval.json"
     if not path.exists():
         return None
     try:
         scores = json.loads(path.read_text(encoding="utf-8"))
         course(film, scores, {})
         final(scores)
-        scoring(scores)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        sys.exit(
-            f"error: {path} is damaged or of another version ({type(error).__name__}: {error}); "
-            "write it again with: python eval.py " + str(film.run)
-        )
+        scored_how(scores)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        again = command("eval.py", film.run.path)
+        sys.exit(f"error: {path} is damaged ({type(error).__name__}: {error}); again: {again}")
     return scores
 
 
-def scoring(scores):
-    """How a run was scored: only scores with the same compare."""
+def scored_how(scores):
+    """Only scores of which this is the same compare."""
     fid = scores["fid"]
     inside = sorted({n for line in scores["intermediate"] for n in line["fid_samples"]})
     return fid["features"], scores["samples"], scores["statistics"], scores["data"], inside
@@ -205,14 +233,12 @@ def scoring(scores):
 
 def compare_scoring(films, scores):
     """Exits if runs were scored differently."""
-    scored = [(film, scoring(score)) for film, score in zip(films, scores) if score]
-    for film, how in scored:
-        first, expected = scored[0]
-        if how != expected:
-            sys.exit(
-                f"error: {first.run} and {film.run} were scored differently (samples, FID features, "
-                "statistics, real data or judge); score them together with eval.py, same options"
-            )
+    scored = [(film.run.path, scored_how(of_run)) for film, of_run in zip(films, scores) if of_run]
+    for path, how in scored[1:]:
+        if how != scored[0][1]:
+            found = f"{scored[0][0]} and {path} were scored differently"
+            kinds = "samples, FID features, statistics, real data or judge"
+            sys.exit(f"error: {found} ({kinds}); score them together, in one call of eval.py")
 
 
 def course(film, scores, place):
@@ -223,9 +249,8 @@ def course(film, scores, place):
     """
     found = {}
     for line in scores["intermediate"]:
-        moment = film.moment(line["task"], line["step"])
-        if (line["task"], line["step"]) not in film.inside:
-            moment = line["task"], film.iters
+        counted = line["task"], line["step"]
+        moment = film.moment(*counted) if counted in film.inside else (line["task"], film.iters)
         found[moment] = line["accuracy"], line["fid_test"]
     if not found:
         rows = zip(scores["accuracy"], scores["fid"]["test"]["matrix"])
@@ -252,13 +277,12 @@ def final(scores):
 
 
 def legend(scores):
-    """What the scores in the tables mean."""
-    if scores is None:
-        return ""
+    """What the scores in the tables mean; scores: of each run, or None."""
+    features = {of_run["fid"]["features"] for of_run in scores if of_run}
     return (
         "Accuracy: how many of the generated images a classifier of real images takes for the "
-        f"category asked for. FID ({scores['fid']['features']} features): the distance to real test "
-        "images, lower is better; here of all categories together, above of each by itself. Reverse accuracy: how many real test images a classifier "
-        "recognises that learned from generated images only. Forgetting: the mean loss of accuracy, "
-        "in percentage points, since a category was best."
+        f"category asked for. FID ({'/'.join(features)} features): the distance to real test images, "
+        "lower is better; here of all categories together, above of each by itself. Reverse accuracy: "
+        "how many real test images a classifier recognises that learned only from generated ones. "
+        "Forgetting: the mean loss of accuracy, in percentage points, since a category was best."
     )
