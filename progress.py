@@ -24,7 +24,8 @@ def progress(items, title, total=None, seconds=10):
     for done, item in enumerate(items):
         now = time.monotonic()
         if done and now - told >= seconds:
-            left = (now - begun) / done * (total - done) / 60
-            print(f"{title}: {done} of {total}, {left:.1f} min left", file=sys.stderr, flush=True)
+            left = (now - begun) / done * (total - done)
+            text = f"{left:.0f} s" if left < 100 else f"{left / 60:.0f} min"
+            print(f"{title}: {done} of {total}, {text} left", file=sys.stderr, flush=True)
             told = now
         yield item

@@ -65,13 +65,14 @@ def draw(groups, output, skipped):
         for ax, name in zip(row, SHARED):
             draw_loss(ax, group, log, [name])
         if has_own:
-            draw_loss(row[-1], group, log, own)
-            if not own:
+            if own:
+                draw_loss(row[-1], group, log, own)
+            else:
                 row[-1].set_axis_off()
         label = group.label.replace(" ", "\n")
         row[0].set_ylabel(f"{label}\n{reached(group.run, log)}", fontsize=8)
     for ax, title in zip(axes[0], [*SHARED.values(), "the method's own"]):
-        ax.set_title(title, fontsize=9)
+        ax.set_title(title, fontsize=9, pad=14)
     for ax in axes[-1]:
         ax.set_xlabel("steps of all tasks", fontsize=8)
     figure.suptitle(f"losses ({setting([group for group, _ in logs])})", fontsize=10)
@@ -95,7 +96,8 @@ def draw_loss(ax, group, log, names):
     for task, name in enumerate([] if one_task else group.names):
         ax.axvline(task * group.iters, color="0.8", linewidth=0.6, zorder=0)
         middle = (task + 0.5) / group.tasks
-        ax.text(middle, 0.02, name, transform=ax.transAxes, ha="center", fontsize=6, color="0.5")
+        above = {"transform": ax.transAxes, "ha": "center", "fontsize": 6, "color": "0.4"}
+        ax.text(middle, 1.02, name, **above)
     ax.tick_params(labelsize=7)
 
 
