@@ -13,11 +13,18 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.io import loadmat
 from torch import nn
-from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from prepare import MNIST_MD5, cached_images, fetch_mnist, fetch_svhn
+from datafiles.arrays import load_arrays
+from datafiles.cache import cached_images
+from datafiles.checks import LEAST
+from datafiles.idx import Idx
+from datafiles.layout import find_folders
+from datafiles.lsun import find_lsun
+from datafiles.mnist import fetch_mnist
+from datafiles.names import parse_categories
+from datafiles.official import open_official
+from datafiles.svhn import Svhn
 
 
 @torch.no_grad()
@@ -373,112 +380,169 @@ class CudaGraph:
 # ---------------------------------------------------------------------------------------------------------------------
 # Data
 
-DATASETS = {"mnist": 32, "svhn": 32, "lsun": 64, "folder": 64, "idx": 32}  # image size, where nothing else is asked for
+# The image size of each data set, where no other is asked for.
+DATASETS = {
+    "mnist": 32,
+    "fashion": 32,
+    "kmnist": 32,
+    "emnist": 32,
+    "svhn": 32,
+    "cifar10": 32,
+    "idx": 32,
+    "folder": 64,
+    "lsun": 64,
+}
 
 
 def add_data_options(parser):
-    """The options of load_dataset on a script's command line."""
-    add = lambda *names, **kwargs: parser.add_argument(*names, **{**kwargs, "help": kwargs["help"] + " [%(default)s]"})
-    add("--dataset", choices=DATASETS, default="mnist", help="folder: your images; idx: your files in MNIST's format")
-    add("--data-dir", default="data", help="folder of the data; MNIST and SVHN are fetched into it if need be")
-    add("--cache-dir", default=None, help="of decoded images and eval.py's judge; None: with the data")
-    add("--categories", default="", help="names, a,b,c, in the order of learning; '': all, lsun: the paper's four")
-    add("--images-per-category", type=int, default=None, help="the first so many; None: all, lsun: 100000 (paper)")
-    add("--image-size", type=int, choices=(32, 64), default=None, help="of lsun and folder; None: 64; others are 32×32")
-    add("--crop", action="store_true", help="lsun and folder: centre crop; else squashed to a square (authors' code)")
+    """Add the options of load_dataset to a script's command line."""
+    parser.add_argument(
+        "--dataset",
+        choices=DATASETS,
+        default="mnist",
+        help="emnist: its letters; folder: your images; idx: your files in MNIST's format "
+        "[%(default)s]",
+    )
+    parser.add_argument(
+        "--data-dir",
+        default="data",
+        help="folder of the data; what has a site is fetched into it if need be [%(default)s]",
+    )
+    parser.add_argument(
+        "--cache-dir",
+        default=None,
+        help="of decoded images and eval.py's judge; None: with the data [%(default)s]",
+    )
+    parser.add_argument(
+        "--categories",
+        default="",
+        help="names, a,b,c, in the order of learning, one with a comma as '\"a, b\",c'; "
+        "'': all, lsun: the paper's four [%(default)s]",
+    )
+    parser.add_argument(
+        "--images-per-category",
+        type=int,
+        default=None,
+        help="the first so many; None: all, lsun: 100000 (paper) [%(default)s]",
+    )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        choices=(32, 64),
+        default=None,
+        help="of lsun and folder; None: 64; others are 32×32 [%(default)s]",
+    )
+    parser.add_argument(
+        "--crop",
+        action="store_true",
+        help="lsun, folder: centre crop; else squashed to a square (authors' code) [%(default)s]",
+    )
 
 
 def cache_folder(dataset, data_dir, cache_dir=None, **_):
-    """Where everything goes that is computed from a data set: decoded images, the judge, its scores."""
-    return Path(cache_dir or (Path(data_dir) / ".cache" if dataset in ("lsun", "folder") else data_dir))
+    """Where everything goes that is computed from a data set: decoded images, the judge, scores."""
+    if cache_dir:
+        return Path(cache_dir)
+    if dataset in ("lsun", "folder"):
+        return Path(data_dir) / ".cache"
+    return Path(data_dir)
 
 
 def data_options(arguments):
-    """The arguments of load_dataset, less split, out of a dict with all arguments of a run (also of an older one)."""
-    names = ("dataset", "data_dir", "cache_dir", "categories", "images_per_category", "image_size", "crop")
+    """The parameters of load_dataset, less split, out of all arguments of a run (also an older one)."""
+    names = [
+        "dataset",
+        "data_dir",
+        "cache_dir",
+        "categories",
+        "images_per_category",
+        "image_size",
+        "crop",
+    ]
     return {name: arguments[name] for name in names if name in arguments}
 
 
 def fingerprint(images, labels, names):
-    """Eight digits that tell one training set from another: names, counts, and about a thousand of the images."""
+    """Eight digits that tell training sets apart: names, counts, and about a thousand images."""
     text = json.dumps([names, torch.bincount(labels).tolist()]).encode()
-    return hashlib.sha256(text + np.asarray(images[:: len(images) // 1000 + 1]).tobytes()).hexdigest()[:8]
+    some = np.asarray(images[:: len(images) // 1000 + 1])
+    return hashlib.sha256(text + some.tobytes()).hexdigest()[:8]
 
 
-def load_dataset(dataset, data_dir, split, cache_dir=None, categories="", images_per_category=None, image_size=None,
-                 crop=False, **_):  # fmt: skip
-    """The images, labels and category names of one split ("train" or "test") of a data set.
+def load_dataset(
+    dataset,
+    data_dir,
+    split,
+    cache_dir=None,
+    categories="",
+    images_per_category=None,
+    image_size=None,
+    crop=False,
+    **_,
+):
+    """The images, labels and category names of one split, "train" or "test", of a data set.
 
-    "mnist": the official files in data_dir/MNIST/raw, fetched if they are not there, verified by checksum.
-    "svhn": the official train_32x32.mat and test_32x32.mat in data_dir, fetched if they are not there.
-    "idx": any data set in MNIST's four-file format (Fashion-MNIST, KMNIST, …), the files lying in data_dir itself.
-    "lsun": the official LMDBs in data_dir. "folder": images in data_dir/<category>/…. Both: prepare.cached_images.
-    Returns uint8 [N, C, H, W], int64 [N], list of str; the images are a tensor, or, for lsun and folder, an np.memmap
-    sorted by category. Exits with one line if data or options are unusable. A script's other arguments are ignored.
+    "mnist", "fashion", "kmnist", "emnist" (its letters), "cifar10": the official files in data_dir,
+    in torchvision's folders, fetched if they are not there.
+    "svhn": the official train_32x32.mat and test_32x32.mat in data_dir, fetched likewise.
+    "idx": any data set in MNIST's four-file format, the files lying in data_dir itself.
+    "lsun": the official LMDBs in data_dir. "folder": images in data_dir/<category>/….
+
+    Returns uint8 [N, C, H, W], int64 [N], list of str. The images are a tensor, or, for lsun and
+    folder, an np.memmap sorted by category. Exits with one line if data or options are unusable.
+    A script's other arguments are ignored.
     """
-    data_dir, asked = Path(data_dir), [name.strip() for name in categories.split(",")] if categories else []
-    if len(set(asked)) < len(asked) or "" in asked:
-        sys.exit(f"error: --categories is {categories}, expected different names, separated by commas")
-    if images_per_category is not None and images_per_category < 2:
-        sys.exit(f"error: --images-per-category is {images_per_category}, expected at least 2")
-    if dataset in ("lsun", "folder"):
-        limit = images_per_category or (100_000 if dataset == "lsun" else 0)
-        cache = cache_folder(dataset, data_dir, cache_dir)
-        images, counts = cached_images(
-            dataset, data_dir, split, asked, image_size or DATASETS[dataset], limit, crop, cache
+    data_dir, asked = Path(data_dir), parse_categories(categories)
+    if images_per_category is not None and images_per_category < LEAST["train"]:
+        sys.exit(
+            f"error: --images-per-category is {images_per_category}, "
+            f"expected at least {LEAST['train']}"
         )
-        return images, torch.repeat_interleave(torch.tensor(list(counts.values()))), list(counts)
+    if dataset in ("lsun", "folder"):
+        find = find_lsun if dataset == "lsun" else find_folders
+        sources, official, notes = find(data_dir, asked)
+        if split == "train":
+            for note in notes:
+                print(f"data: {note}", flush=True)
+        images, counts = cached_images(
+            stem=dataset,
+            where=data_dir,
+            sources=sources,
+            official=official,
+            asked=asked,
+            split=split,
+            size=image_size or DATASETS[dataset],
+            crop=crop,
+            limit=images_per_category or (100_000 if dataset == "lsun" else 0),
+            cache_dir=cache_folder(dataset, data_dir, cache_dir),
+        )
+        labels = torch.repeat_interleave(torch.tensor(list(counts.values())))
+        return images, labels, list(counts)
+
     if crop or image_size not in (None, 32):
         sys.exit(
-            f"error: --crop and --image-size are for lsun and folder; the images of {dataset} are 32×32 as they are"
+            "error: --crop and --image-size are for lsun and folder; "
+            f"the images of {dataset} are 32×32 as they are"
         )
-    images, labels = read_svhn(data_dir, split) if dataset == "svhn" else read_idx(dataset, data_dir, split)
-    names = [str(category) for category in range(labels.max() + 1)]
-    unknown = [name for name in asked if name not in names]
-    if unknown:
-        sys.exit(f"error: --categories names {', '.join(unknown)}, which {dataset} has not; it has {', '.join(names)}")
-    if asked or images_per_category:
-        limit = images_per_category if split == "train" else None
-        parts = [(labels == int(name)).nonzero().squeeze(1)[:limit] for name in asked or names]
-        images, names = images[torch.cat(parts)], asked or names
-        labels = torch.repeat_interleave(torch.tensor([len(part) for part in parts]))
-    return images, labels, names
+    if dataset == "mnist":
+        source = fetch_mnist(data_dir)
+    elif dataset == "svhn":
+        source = Svhn(data_dir)
+    elif dataset == "idx":
+        source = Idx(data_dir)
+    else:
+        source = open_official(dataset, data_dir)
+    return load_arrays(source, split, asked, images_per_category)
 
 
-def read_idx(dataset, data_dir, split):
-    """Images uint8 [N, 1, 32, 32] and labels int64 [N] of MNIST, or of other files in its format."""
-    folder = fetch_mnist(data_dir) if dataset == "mnist" else data_dir
-    prefix = {"train": "train", "test": "t10k"}[split]
-    paths = [folder / f"{prefix}-images-idx3-ubyte", folder / f"{prefix}-labels-idx1-ubyte"]
-    try:
-        images, labels = read_image_file(str(paths[0])), read_label_file(str(paths[1]))
-    except FileNotFoundError as error:
-        sys.exit(f"error: {error.filename} not found; --dataset idx expects {', '.join(MNIST_MD5)} in --data-dir")
-    except Exception as error:
-        sys.exit(f"error: {folder} holds no readable idx files for {split}ing ({error}); unpack them again")
-    size = images.shape[-1]
-    if len(images) != len(labels) or images.shape[1] != size or size > 32 or size % 2:
-        sys.exit(f"error: {folder}: found images {list(images.shape)} and {len(labels)} labels; expected square images "
-                 "of even size, at most 32×32, and as many labels")  # fmt: skip
-    counts = torch.bincount(labels)
-    if counts.min() == 0:
-        sys.exit(f"error: {paths[1]}: category {counts.argmin()} has no image; expected labels 0 … {len(counts) - 1}")
-    return F.pad(images.unsqueeze(1), [(32 - size) // 2] * 4), labels
+def use_any_encoding():
+    """Let no name end a run because standard output cannot show it: escapes stand for what it lacks.
 
-
-def read_svhn(data_dir, split):
-    """Images uint8 [N, 3, 32, 32] and labels int64 [N] of SVHN; its files call digit 0 label 10."""
-    path = fetch_svhn(data_dir, split)
-    try:
-        data = loadmat(path)
-        images, labels = data["X"], data["y"].reshape(-1).astype(np.int64) % 10
-        if images.shape != (32, 32, 3, len(labels)) or images.dtype != np.uint8:
-            raise ValueError(f"images {images.dtype} {list(images.shape)} and {len(labels)} labels")
-    except Exception as error:
-        sys.exit(
-            f"error: {path} is damaged or not SVHN's ({type(error).__name__}: {error}); delete it to have it fetched"
-        )
-    return torch.from_numpy(images).permute(3, 2, 0, 1).contiguous(), torch.from_numpy(labels)
+    Every script calls this once, where it starts.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a stream that a notebook or a test put there may not
+            stream.reconfigure(errors="backslashreplace")
 
 
 class RealImages:

@@ -25,7 +25,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from common import RealImages  # noqa: E402
-from prepare import decode  # noqa: E402
+from datafiles.decode import decode  # noqa: E402
 
 
 def decoding(threads):
@@ -36,7 +36,7 @@ def decoding(threads):
     Image.fromarray((pixels + random.integers(-8, 9, pixels.shape)).clip(0, 255).astype(np.uint8)).save(buffer, "JPEG")
     with ThreadPoolExecutor(threads) as pool:
         started = time.perf_counter()
-        list(pool.map(lambda _: decode(buffer.getvalue(), 64, False), range(2000)))
+        list(pool.map(lambda _: decode(io.BytesIO(buffer.getvalue()), 64, False), range(2000)))
         return 2000 / (time.perf_counter() - started), len(buffer.getvalue())
 
 

@@ -19,7 +19,7 @@ from torch.func import functional_call, grad, vmap
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import rewc
-from eval import load_generator
+from scoring.drawing import SavedGenerator
 
 
 def diagonal_share(gradients):
@@ -48,9 +48,9 @@ def main():
     results = {"samples": args.samples, "layers": {}, "change": {}}
     for run in map(Path, args.runs):
         arguments = json.loads((run / "args.json").read_text())
-        standing = argparse.Namespace(device="cpu", statistics="standing")
-        (before, snapshot), (after, _) = (load_generator(run / f"task_{task}.pt", standing) for task in (1, 2))
-        y, size = torch.tensor(snapshot["seen"]), (before.config["channels"], *[before.image_size] * 2)
+        saved = [SavedGenerator.load(run / f"task_{task}.pt", standing=True) for task in (1, 2)]
+        before, after = (some.generator for some in saved)
+        y, size = torch.tensor(saved[0].seen), (before.config["channels"], *[before.image_size] * 2)
 
         def draw(seed, n):
             random = torch.Generator().manual_seed(seed)
@@ -64,7 +64,7 @@ def main():
         parts = [vmap(grad(score), (None, 0, 0))(weights, *some) for some in chunks(draw(1, args.samples))]
         gradients = {name: torch.cat([part[name] for part in parts]) for name in weights}
         turned = torch.nn.Module()
-        turned.generator = load_generator(run / "task_1.pt", standing)[0]
+        turned.generator = SavedGenerator.load(run / "task_1.pt", standing=True).generator
         rewc.add_rotations(turned.generator)
         rewc.measure_covariances(turned.generator, None, y, *draw(2, 1024), "pixels")
         zeros = [torch.zeros_like(w) for w in turned.generator.parameters()]

@@ -17,6 +17,9 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 torch.set_num_threads(1)
 
+from common import load_dataset  # noqa: E402
+from datafiles.idx import write_idx  # noqa: E402
+
 METHODS = ["sft", "joint", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]
 UNCONDITIONAL = ["dgr"]  # whose generators know one category alone
 TINY = ("--dataset idx --iters 4 --batch-size 12 --critic-steps 2 --width 4 --latent-dim 8 --learning-rate 1e-3 "
@@ -67,8 +70,6 @@ def assert_same_weights(run_dir, other_dir):
 
 def write_bars(folder, train, test):
     """Four idx files of 28×28 images in three categories: a bar left, in the middle or right, and noise."""
-    from prepare import write_idx
-
     random = np.random.default_rng(0)
     for prefix, count in [("train", train), ("t10k", test)]:
         labels = random.permutation(np.arange(count) % 3).astype(np.uint8)
@@ -163,3 +164,12 @@ def call_main(monkeypatch):
     yield call
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+def refused(*arguments, **options):
+    """The line that load_dataset exits with."""
+    with pytest.raises(SystemExit) as stop:
+        load_dataset(*arguments, **options)
+    message = stop.value.code
+    assert message.startswith("error: ") and "\n" not in message
+    return message
