@@ -5,6 +5,10 @@
     python figures.py curves runs        # accuracy and FID of each category over training (figure 6), from eval.json
     python figures.py tsne runs          # real and generated images in the judge's features (figure 4)
     python figures.py all runs           # all four; files go to figures/, or --output
+    python figures.py losses runs        # from the log, also while a run trains
+    python figures.py page runs          # one HTML file that plays: page.html, or --output
+    python figures.py forgetting runs    # all methods while they learn: forgetting.gif, or --output
+    python figures.py tensorboard runs   # event files beside each run; --follow: while it trains
     python figures.py paint runs/mnist__mergan_ra__1 --category 3 -n 64 -o threes.png      # just draw
 
 Of runs that differ only in the seed, curves shows mean and spread, the others show the one with the lowest seed.
@@ -15,23 +19,25 @@ import sys
 from pathlib import Path
 
 from common import use_any_encoding
-from pictures import curves, evolution, paint, samples, tsne
+from pictures import curves, evolution, forgetting, losses, page, paint, samples, tensorboard, tsne
+from pictures.canvas import INSTALL
 from pictures.groups import all_names, find_groups, find_name
 
 NAMES = ("samples", "evolution", "curves", "tsne")
+FILES = {"page": "page.html", "forgetting": "forgetting.gif"}  # pictures that are one file
 
 
 def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    metavar = "{samples,evolution,curves,tsne,all,paint}"
+    metavar = "{samples,evolution,curves,tsne,all,losses,page,forgetting,tensorboard,paint}"
     commands = parser.add_subparsers(dest="figure", required=True, metavar=metavar)
-    for name in [*NAMES, "all"]:
+    for name in [*NAMES, "all", "losses"]:
         add = commands.add_parser(name).add_argument
         add("paths", nargs="+", metavar="RUN_OR_DIR", help="runs, or folders that hold some")
         add("-o", "--output", type=Path, default="figures", help="folder of the files [figures]")
-        if name not in ("samples", "curves"):
+        if name not in ("samples", "curves", "losses"):
             add("--category", default="0", help="name or index of the category shown [0]")
         if name in ("tsne", "all"):
             tasks_help = "after which tasks [first, middle and last]"
@@ -40,6 +46,13 @@ def parse_args():
             add("--points", type=int, default=500, help=points_help)
             add("--data-dir", help="folder of the real data [where the run found it]")
             add("--cache-dir", help="place of the judge [the run's]")
+    for name, file in FILES.items():
+        add = commands.add_parser(name).add_argument
+        add("paths", nargs="+", metavar="RUN_OR_DIR", help="runs, or folders that hold some")
+        add("-o", "--output", type=Path, default=file, help="the file [%(default)s]")
+    add = commands.add_parser("tensorboard").add_argument
+    add("paths", nargs="+", metavar="RUN_OR_DIR", help="runs, or folders that hold some")
+    add("--follow", action="store_true", help="go on until all runs are finished, or Ctrl-C")
     add = commands.add_parser("paint").add_argument
     add("run", type=Path, metavar="RUN", help="a run directory, or a snapshot in one")
     category_help = "names or indices, a row each if several [all]"
@@ -55,6 +68,13 @@ def parse_args():
         if args.output.suffix not in (".png", ".jpg", ".jpeg"):
             expected = "a file name that ends in .png or .jpg"
             parser.error(f"--output is {args.output}, expected {expected}")
+    elif args.figure in FILES:
+        suffix = Path(FILES[args.figure]).suffix
+        if args.output.suffix != suffix:
+            expected = f"a file name that ends in {suffix}"
+            parser.error(f"--output is {args.output}, expected {expected}")
+    elif args.figure == "tensorboard":
+        pass  # its files lie beside the runs
     elif args.output.suffix in (".png", ".gif") or args.output.is_file():
         parser.error(f"--output is {args.output}, expected a folder")
     if "points" in args and args.points < 2:
@@ -70,6 +90,12 @@ def draw(name, groups, category, args, skipped):
         evolution.draw(groups, args.output, category, skipped)
     elif name == "curves":
         curves.draw(groups, args.output, args.paths)
+    elif name == "losses":
+        losses.draw(groups, args.output, skipped)
+    elif name == "page":
+        page.draw(groups, args.output, skipped)
+    elif name == "forgetting":
+        forgetting.draw(groups, args.output, skipped)
     else:
         data = dict(data_dir=args.data_dir, cache_dir=args.cache_dir)
         tsne.draw(groups, args.output, category, args.tasks, args.points, **data, skipped=skipped)
@@ -81,7 +107,8 @@ def main():
     try:
         draw_all(args)
     except OSError as error:
-        reason = f"{error.filename or args.output} cannot be written ({error.strerror})"
+        place = error.filename or getattr(args, "output", args.paths)
+        reason = f"{place} cannot be written ({error.strerror})"
         sys.exit(f"error: {reason}; make room, or choose another --output")
 
 
@@ -91,8 +118,13 @@ def draw_all(args):
         choice = (args.category, args.n, args.seed, args.interpolate)
         paint.draw(args.run, args.output, *choice)
         return
-    args.output.mkdir(parents=True, exist_ok=True)
     skipped, failures = [], []
+    if args.figure == "tensorboard":
+        tensorboard.write(args.paths, args.follow, skipped, INSTALL)
+        tell_failures(skipped, failures)
+        return
+    folder = args.output.parent if args.figure in FILES else args.output
+    folder.mkdir(parents=True, exist_ok=True)
     groups = find_groups(args.paths, skipped)
     category = None
     if "category" in args:
@@ -106,6 +138,11 @@ def draw_all(args):
             draw(name, groups, category, args, skipped)
         except SystemExit as error:
             failures.append(str(error))
+    tell_failures(skipped, failures)
+
+
+def tell_failures(skipped, failures):
+    """Exit with a line for each failure, if there is one. skipped: files not readable."""
     if skipped:
         unreadable = "; ".join(dict.fromkeys(skipped))
         failures.append(f"error: skipped, not readable as ours: {unreadable}")
