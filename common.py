@@ -72,17 +72,29 @@ class ConditionalBatchNorm2d(nn.Module):
     def forward(self, x, y):
         """x: float [K·n, C, H, W], K groups of n images; y: int64 [K], the category of each group. Shape is kept."""
         groups = x.unflatten(0, (len(y), -1))
-        scale, shift = (F.embedding(y, w.expand_as(self.standing_mean)) for w in (self.scale, self.shift))
+        scale, shift = (
+            F.embedding(y, w.expand_as(self.standing_mean)) for w in (self.scale, self.shift)
+        )
         if not self.training:
             scale = scale * torch.rsqrt(self.standing_var[y] + self.eps)
             shift = shift - self.standing_mean[y] * scale
-            return (groups * scale[:, None, :, None, None] + shift[:, None, :, None, None]).flatten(0, 1)
+            return (groups * scale[:, None, :, None, None] + shift[:, None, :, None, None]).flatten(
+                0, 1
+            )
         if groups.shape[1] < 2:
-            raise ValueError("one image per group: batch statistics need at least 2; call eval() to draw single images")
+            raise ValueError(
+                "one image per group: batch statistics need at least 2; call eval() to draw single images"
+            )
         if self.record:
-            self.standing_var[y], self.standing_mean[y] = torch.var_mean(groups, dim=(1, 3, 4), correction=0)
-        x = groups.transpose(0, 1).flatten(1, 2)  # [n, K·C, H, W]: a channel for each group, one fused kernel for all
-        x = F.batch_norm(x, None, None, scale.flatten(), shift.flatten(), training=True, eps=self.eps)
+            self.standing_var[y], self.standing_mean[y] = torch.var_mean(
+                groups, dim=(1, 3, 4), correction=0
+            )
+        x = groups.transpose(0, 1).flatten(
+            1, 2
+        )  # [n, K·C, H, W]: a channel for each group, one fused kernel for all
+        x = F.batch_norm(
+            x, None, None, scale.flatten(), shift.flatten(), training=True, eps=self.eps
+        )
         return x.unflatten(1, (len(y), -1)).transpose(0, 1).flatten(0, 1)
 
 
@@ -98,10 +110,14 @@ class Generator(nn.Module):
 
     def __init__(self, num_categories, channels, latent_dim=128, width=32, conditioning="cbn"):
         super().__init__()
-        self.config = dict(num_categories=num_categories, channels=channels, latent_dim=latent_dim, width=width)
+        self.config = dict(
+            num_categories=num_categories, channels=channels, latent_dim=latent_dim, width=width
+        )
         self.config |= dict(conditioning=conditioning, image_size=self.image_size)
         norm = lambda n: ConditionalBatchNorm2d(num_categories, n, shared=conditioning == "concat")
-        self.build(latent_dim + (num_categories if conditioning == "concat" else 0), channels, width, norm)
+        self.build(
+            latent_dim + (num_categories if conditioning == "concat" else 0), channels, width, norm
+        )
         initialise(self, self.plain_layers())
 
     def build(self, inputs, channels, width, norm):
@@ -109,7 +125,8 @@ class Generator(nn.Module):
         self.linear = nn.Linear(inputs, sizes[0] * 4 * 4)
         self.norms = nn.ModuleList(map(norm, sizes[:3]))
         self.deconvs = nn.ModuleList(
-            nn.ConvTranspose2d(n, m, 5, stride=2, padding=2, output_padding=1) for n, m in zip(sizes, sizes[1:])
+            nn.ConvTranspose2d(n, m, 5, stride=2, padding=2, output_padding=1)
+            for n, m in zip(sizes, sizes[1:])
         )
 
     def plain_layers(self):
@@ -142,7 +159,9 @@ class Generator(nn.Module):
         """Measure mean and variance of every layer for each given category, from num_samples z, for evaluation mode."""
         device = self.linear.weight.device
         random = torch.Generator().manual_seed(seed)
-        z = torch.randn(num_samples or self.num_standing, self.config["latent_dim"], generator=random)
+        z = torch.randn(
+            num_samples or self.num_standing, self.config["latent_dim"], generator=random
+        )
         norms = [module for module in self.modules() if isinstance(module, ConditionalBatchNorm2d)]
         was_training = self.training
         self.train()
@@ -162,7 +181,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norms = nn.ModuleList([norm(num_in), norm(num_inner)])
         sizes = [(num_in, num_inner), (num_inner, num_out)]
-        self.convs = nn.ModuleList([nn.Conv2d(n, m, 3, padding=1, bias=i > 0) for i, (n, m) in enumerate(sizes)])
+        self.convs = nn.ModuleList(
+            [nn.Conv2d(n, m, 3, padding=1, bias=i > 0) for i, (n, m) in enumerate(sizes)]
+        )
         self.shortcut = nn.Conv2d(num_in, num_out, 1)
 
 
@@ -484,7 +505,9 @@ class Critic(nn.Module):
 
     def build(self, channels, width):
         sizes = [channels, width, 2 * width, 4 * width]
-        self.convs = nn.ModuleList(nn.Conv2d(n, m, 5, stride=2, padding=2) for n, m in zip(sizes, sizes[1:]))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(n, m, 5, stride=2, padding=2) for n, m in zip(sizes, sizes[1:])
+        )
         return sizes[-1]
 
     def plain_layers(self):
@@ -551,13 +574,25 @@ class Judge(nn.Module):
         self.body = nn.Sequential()
         if image_size == 32:
             for n, m in [(channels, 32), (32, 64)]:
-                self.body.extend([nn.Conv2d(n, m, 3, padding=1, bias=False), nn.BatchNorm2d(m), nn.ReLU()])
-                self.body.extend([nn.Conv2d(m, m, 3, padding=1, stride=2, bias=False), nn.BatchNorm2d(m), nn.ReLU()])
+                self.body.extend(
+                    [nn.Conv2d(n, m, 3, padding=1, bias=False), nn.BatchNorm2d(m), nn.ReLU()]
+                )
+                self.body.extend(
+                    [
+                        nn.Conv2d(m, m, 3, padding=1, stride=2, bias=False),
+                        nn.BatchNorm2d(m),
+                        nn.ReLU(),
+                    ]
+                )
             self.body.extend([nn.Flatten(), nn.Linear(64 * 8 * 8, 128), nn.ReLU()])
         else:
             self.body.append(nn.Conv2d(channels, 32, 3, padding=1, stride=2))
-            self.body.extend(DownBlock(n, m, nn.BatchNorm2d) for n, m in [(32, 32), (32, 64), (64, 128)])
-            self.body.extend([nn.BatchNorm2d(128), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()])
+            self.body.extend(
+                DownBlock(n, m, nn.BatchNorm2d) for n, m in [(32, 32), (32, 64), (64, 128)]
+            )
+            self.body.extend(
+                [nn.BatchNorm2d(128), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+            )
             self.body.extend([nn.Linear(128, 128), nn.ReLU()])
         self.head = nn.Linear(128, num_categories)
         for block in self.body:
@@ -570,7 +605,9 @@ class Judge(nn.Module):
         return self.head(self.body(x))
 
 
-warnings.filterwarnings("ignore", "This instance was constructed with capturable")  # Adam's, before the capture
+warnings.filterwarnings(
+    "ignore", "This instance was constructed with capturable"
+)  # Adam's, before the capture
 
 
 class CudaGraph:
@@ -625,7 +662,9 @@ class CudaGraph:
             CudaGraph.works = False
             generator.graphsafe_set_state(before)  # the failed capture has left it half-way
             self.real_images.rewind()
-            cause = str(error.__context__ or error).splitlines()[0]  # the capture's end fails as well
+            cause = str(error.__context__ or error).splitlines()[
+                0
+            ]  # the capture's end fails as well
             text = f"warning: no CUDA graph could be captured ({cause}); each kernel is launched"
             print(text, file=sys.stderr, flush=True)
 
@@ -833,7 +872,9 @@ class RealImages:
         size = (last - first) * self.map[0].nbytes
         self.held, self.offset = None, first
         if size <= self.room():
-            self.held = torch.empty(last - first, *self.map.shape[1:], dtype=torch.uint8, device=self.device)
+            self.held = torch.empty(
+                last - first, *self.map.shape[1:], dtype=torch.uint8, device=self.device
+            )
             for i, part in enumerate(self.held.split(4096)):
                 part.copy_(torch.from_numpy(self.reopened()[first + 4096 * i :][: len(part)]))
         else:
@@ -844,7 +885,9 @@ class RealImages:
             if self.held is not None
             else f"read from {self.map.filename} one batch ahead"
         )
-        print(f"data: {last - first:,} images of the task, {size / 1e9:.2f} GB, {where}", flush=True)
+        print(
+            f"data: {last - first:,} images of the task, {size / 1e9:.2f} GB, {where}", flush=True
+        )
 
     @property
     def static(self):
@@ -853,7 +896,9 @@ class RealImages:
 
     def room(self):
         """Bytes that images may take on the device."""
-        on_gpu = self.device.type == "cuda"  # of all its memory, not of what is free now: a resumed run does the same
+        on_gpu = (
+            self.device.type == "cuda"
+        )  # of all its memory, not of what is free now: a resumed run does the same
         return torch.cuda.get_device_properties(self.device).total_memory / 4 if on_gpu else 5e8
 
     def reopened(self):
@@ -864,7 +909,10 @@ class RealImages:
         """Batch `number` of the task, a function of seed, categories and number alone: uint8, on the host."""
         name = f"{self.seed} {y.tolist()} {number}".encode()
         random = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:7]))
-        index = torch.randint(2**31 - 1, (len(y), n), generator=random) % self.counts[y, None] + self.starts[y, None]
+        index = (
+            torch.randint(2**31 - 1, (len(y), n), generator=random) % self.counts[y, None]
+            + self.starts[y, None]
+        )
         images = torch.from_numpy(np.asarray(self.reopened()[index.flatten().numpy()]))
         return images.pin_memory() if self.device.type == "cuda" else images
 
