@@ -9,7 +9,8 @@ from torch.utils._pytree import tree_leaves
 
 import common
 import sft
-from common import Convolution, DownBlock, LayerNorm, ReLU, convolve, make_critic
+from common import DownBlock, make_critic
+from layers import Convolution, LayerNorm, ReLU, convolve
 
 GEOMETRIES = [(3, 1, 1), (1, 1, 0), (4, 2, 1), (5, 2, 2)]  # kernel, stride, padding
 VIEWS = "alias detach expand permute squeeze t transpose unsqueeze view _unsafe_view".split()
