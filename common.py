@@ -7,17 +7,24 @@ import hashlib
 import json
 import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.io import loadmat
 from torch import nn
-from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from prepare import MNIST_MD5, cached_images, fetch_mnist, fetch_svhn
+from datafiles.arrays import load_arrays
+from datafiles.cache import cached_images
+from datafiles.checks import LEAST
+from datafiles.idx import Idx
+from datafiles.layout import find_folders
+from datafiles.lsun import find_lsun
+from datafiles.mnist import fetch_mnist
+from datafiles.names import parse_categories
+from datafiles.official import open_official
+from datafiles.svhn import Svhn
 
 
 @torch.no_grad()
@@ -65,17 +72,29 @@ class ConditionalBatchNorm2d(nn.Module):
     def forward(self, x, y):
         """x: float [K·n, C, H, W], K groups of n images; y: int64 [K], the category of each group. Shape is kept."""
         groups = x.unflatten(0, (len(y), -1))
-        scale, shift = (F.embedding(y, w.expand_as(self.standing_mean)) for w in (self.scale, self.shift))
+        scale, shift = (
+            F.embedding(y, w.expand_as(self.standing_mean)) for w in (self.scale, self.shift)
+        )
         if not self.training:
             scale = scale * torch.rsqrt(self.standing_var[y] + self.eps)
             shift = shift - self.standing_mean[y] * scale
-            return (groups * scale[:, None, :, None, None] + shift[:, None, :, None, None]).flatten(0, 1)
+            return (groups * scale[:, None, :, None, None] + shift[:, None, :, None, None]).flatten(
+                0, 1
+            )
         if groups.shape[1] < 2:
-            raise ValueError("one image per group: batch statistics need at least 2; call eval() to draw single images")
+            raise ValueError(
+                "one image per group: batch statistics need at least 2; call eval() to draw single images"
+            )
         if self.record:
-            self.standing_var[y], self.standing_mean[y] = torch.var_mean(groups, dim=(1, 3, 4), correction=0)
-        x = groups.transpose(0, 1).flatten(1, 2)  # [n, K·C, H, W]: a channel for each group, one fused kernel for all
-        x = F.batch_norm(x, None, None, scale.flatten(), shift.flatten(), training=True, eps=self.eps)
+            self.standing_var[y], self.standing_mean[y] = torch.var_mean(
+                groups, dim=(1, 3, 4), correction=0
+            )
+        x = groups.transpose(0, 1).flatten(
+            1, 2
+        )  # [n, K·C, H, W]: a channel for each group, one fused kernel for all
+        x = F.batch_norm(
+            x, None, None, scale.flatten(), shift.flatten(), training=True, eps=self.eps
+        )
         return x.unflatten(1, (len(y), -1)).transpose(0, 1).flatten(0, 1)
 
 
@@ -91,10 +110,14 @@ class Generator(nn.Module):
 
     def __init__(self, num_categories, channels, latent_dim=128, width=32, conditioning="cbn"):
         super().__init__()
-        self.config = dict(num_categories=num_categories, channels=channels, latent_dim=latent_dim, width=width)
+        self.config = dict(
+            num_categories=num_categories, channels=channels, latent_dim=latent_dim, width=width
+        )
         self.config |= dict(conditioning=conditioning, image_size=self.image_size)
         norm = lambda n: ConditionalBatchNorm2d(num_categories, n, shared=conditioning == "concat")
-        self.build(latent_dim + (num_categories if conditioning == "concat" else 0), channels, width, norm)
+        self.build(
+            latent_dim + (num_categories if conditioning == "concat" else 0), channels, width, norm
+        )
         initialise(self, self.plain_layers())
 
     def build(self, inputs, channels, width, norm):
@@ -102,7 +125,8 @@ class Generator(nn.Module):
         self.linear = nn.Linear(inputs, sizes[0] * 4 * 4)
         self.norms = nn.ModuleList(map(norm, sizes[:3]))
         self.deconvs = nn.ModuleList(
-            nn.ConvTranspose2d(n, m, 5, stride=2, padding=2, output_padding=1) for n, m in zip(sizes, sizes[1:])
+            nn.ConvTranspose2d(n, m, 5, stride=2, padding=2, output_padding=1)
+            for n, m in zip(sizes, sizes[1:])
         )
 
     def plain_layers(self):
@@ -135,7 +159,9 @@ class Generator(nn.Module):
         """Measure mean and variance of every layer for each given category, from num_samples z, for evaluation mode."""
         device = self.linear.weight.device
         random = torch.Generator().manual_seed(seed)
-        z = torch.randn(num_samples or self.num_standing, self.config["latent_dim"], generator=random)
+        z = torch.randn(
+            num_samples or self.num_standing, self.config["latent_dim"], generator=random
+        )
         norms = [module for module in self.modules() if isinstance(module, ConditionalBatchNorm2d)]
         was_training = self.training
         self.train()
@@ -155,7 +181,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norms = nn.ModuleList([norm(num_in), norm(num_inner)])
         sizes = [(num_in, num_inner), (num_inner, num_out)]
-        self.convs = nn.ModuleList([nn.Conv2d(n, m, 3, padding=1, bias=i > 0) for i, (n, m) in enumerate(sizes)])
+        self.convs = nn.ModuleList(
+            [nn.Conv2d(n, m, 3, padding=1, bias=i > 0) for i, (n, m) in enumerate(sizes)]
+        )
         self.shortcut = nn.Conv2d(num_in, num_out, 1)
 
 
@@ -178,9 +206,12 @@ class DownBlock(ResidualBlock):
         super().__init__(num_in, num_in, num_out, norm)
 
     def forward(self, x):
-        h = self.convs[0](F.relu(self.norms[0](x)))
-        h = self.convs[1](F.relu(self.norms[1](h)))
-        return self.shortcut(F.avg_pool2d(x, 2)) + F.avg_pool2d(h, 2)
+        h = convolve(self.convs[0], ReLU.apply(self.norms[0](x)))
+        # A 3×3 convolution and the average over 2×2 pixels are, in one, a 4×4 convolution with
+        # stride 2, less than half the work. Its weight averages the 3×3 weight in four places.
+        weight = F.avg_pool2d(self.convs[1].weight, 2, stride=1, padding=1)
+        h = convolve(self.convs[1], ReLU.apply(self.norms[1](h)), weight, stride=2)
+        return convolve(self.shortcut, F.avg_pool2d(x, 2)) + h
 
 
 class ResNetGenerator(Generator):
@@ -209,6 +240,11 @@ class ResNetGenerator(Generator):
         return self.conv(F.relu(self.norm(x, y)))
 
 
+# --------------------------------------------------------------------------------------------------
+# Layers of the critics. The gradient penalty takes their second derivative. Values and first
+# derivatives are PyTorch's; the second takes a few operations where PyTorch's takes many.
+
+
 class LeakyReLU(torch.autograd.Function):
     """Leaky ReLU 0.2, to the bit PyTorch's, but its second derivative is nothing where PyTorch's is a tensor of zeros.
 
@@ -233,6 +269,226 @@ class LeakyReLU(torch.autograd.Function):
         return torch.ops.aten.leaky_relu_backward(grad, ctx.saved_tensors[0].detach(), 0.2, False)
 
 
+class ReLU(torch.autograd.Function):
+    """ReLU, to the bit PyTorch's; its second derivative is nothing, as LeakyReLU's."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return F.relu(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(output)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, grad):
+        if grad is None:
+            return None
+        return torch.ops.aten.threshold_backward(grad, ctx.saved_tensors[0].detach(), 0)
+
+
+def convolve(layer, x, weight=None, stride=1):
+    """layer(x) of an nn.Conv2d, by Convolution; of another weight and stride where they are given."""
+    weight = layer.weight if weight is None else weight
+    bias = layer.bias
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight = x.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
+    return Convolution.apply(x, weight, bias, [stride, stride], layer.padding)
+
+
+class Convolution(torch.autograd.Function):
+    """F.conv2d, to the bit, but the penalty's gradient of the weight is computed as any other is.
+
+    PyTorch computes it as a convolution whose filters are as large as the image.
+    x: [N, C, H, W]; weight: [D, C, h, w]; bias: [D] or None.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, weight, bias, stride, padding):
+        return F.conv2d(x, weight, bias, stride, padding)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, weight, _, ctx.stride, ctx.padding = inputs
+        ctx.save_for_backward(x, weight)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, grad):
+        if grad is None:
+            return None, None, None, None, None
+        # The penalty asks for the gradient of x only; ctx.needs_input_grad does not know that.
+        wanted = [is_wanted(node) for node, _ in ctx.next_functions]
+        if len(wanted) < 3:  # there is no bias
+            wanted.append(False)
+        arguments = *ctx.saved_tensors, ctx.stride, ctx.padding, wanted
+        return *ConvolutionGradient.apply(grad, *arguments), None, None
+
+
+def is_wanted(node):
+    """Whether the backward pass that is running needs the gradient that goes to this node."""
+    if node is None:
+        return False
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # its answer for a leaf that torch.autograd.grad was asked about
+        return True
+
+
+class ConvolutionGradient(torch.autograd.Function):
+    """Those gradients of Convolution by x, weight and bias that are wanted, to be derived again."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(grad, x, weight, stride, padding, wanted):
+        return convolution_backward(grad, x, weight, stride, padding, wanted)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs[:3])
+        ctx.stride, ctx.padding = inputs[3:5]
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, v, v_weight, v_bias):
+        """v, v_weight, v_bias: gradients of the three outputs, each None where nothing depends on it."""
+        grad, x, weight = ctx.saved_tensors
+        options = ctx.stride, ctx.padding
+        for_grad = for_x = for_weight = None
+        if v is not None:
+            for_grad = F.conv2d(v, weight, None, *options)
+            for_weight = convolution_backward(grad, v, weight, *options, [False, True, False])[1]
+        if v_weight is not None:
+            extra = F.conv2d(x, v_weight, None, *options)
+            for_grad = extra if for_grad is None else for_grad + extra
+            for_x = convolution_backward(grad, x, v_weight, *options, [True, False, False])[0]
+        if v_bias is not None:
+            extra = v_bias[:, None, None].expand_as(grad)
+            for_grad = extra if for_grad is None else for_grad + extra
+        return for_grad, for_x, for_weight, None, None, None
+
+
+def convolution_backward(grad, x, weight, stride, padding, wanted):
+    """The gradients by x, weight and bias, None if not wanted; grad is that of the output."""
+    options = [len(weight)], stride, padding, (1, 1), False, (0, 0), 1
+    return torch.ops.aten.convolution_backward(grad, x, weight, *options, wanted)
+
+
+class RowNorm(torch.autograd.Function):
+    """Every row of a matrix normalised: y = x̂ · weight + bias, x̂ = (x − mean) / √(var + eps).
+
+    x: [N, M]; weight, bias: [M]. Returns y, [N, M], and mean and 1 / √(var + eps), [N, 1], which
+    carry no gradient of their own.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, weight, bias, eps):
+        return torch.ops.aten.native_layer_norm(x, x.shape[1:], weight, bias, eps)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, weight, _, _ = inputs
+        _, mean, scale = output
+        ctx.save_for_backward(x, weight, mean, scale)
+        ctx.mark_non_differentiable(mean, scale)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, grad, *_):
+        if grad is None:
+            return None, None, None, None
+        wanted = [is_wanted(node) for node, _ in ctx.next_functions]
+        return *RowNormGradient.apply(grad.contiguous(), *ctx.saved_tensors, wanted), None
+
+
+class RowNormGradient(torch.autograd.Function):
+    """Those gradients of RowNorm by x, weight and bias that are wanted, to be derived again.
+
+    With scale = 1 / √(var + eps), the derivative J of x̂ by x is symmetric:
+        J t = scale · (t − mean(t) − mean(t · x̂) · x̂).
+    Where g is the gradient of y and h = g · weight, the gradients by x, weight and bias are J h,
+    Σ g · x̂ and Σ g, sums over rows. Where v is the gradient that comes back for J h, it gives
+        g       (J v) · weight
+        weight  Σ g · J v
+        x       −scale · (mean(h · x̂) · J v + mean(v · x̂) · J h + mean(h · J v) · x̂).
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(grad, x, weight, mean, scale, wanted):
+        backward = torch.ops.aten.native_layer_norm_backward
+        return backward(grad, x, x.shape[1:], mean, scale, weight, weight, wanted)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs[:5])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, v, v_weight, v_bias):
+        """v, v_weight, v_bias: gradients of the three outputs, each None where nothing depends on it."""
+        grad, x, weight, mean, scale = ctx.saved_tensors
+        rows, size = x.shape
+
+        def derivative(t):
+            """J t, and mean(t · x̂) of every row. Each row is a group, so one kernel has both."""
+            backward = torch.ops.aten.native_group_norm_backward
+            images = [tensor.view(1, rows, size) for tensor in (t, x)]
+            moments = [tensor.view(1, rows) for tensor in (mean, scale)]
+            options = None, 1, rows, size, rows, [True, True, False]
+            product, total, _ = backward(*images, *moments, *options)
+            return product.view(rows, size), total.view(rows, 1) / size
+
+        for_grad = for_x = for_weight = None
+        if v is not None:
+            jv, mean_v = derivative(v.contiguous())
+            jh, mean_h = derivative(grad * weight)
+            product = grad * jv
+            for_weight = product.sum(0)
+            with torch.autocast(x.device.type, enabled=False):
+                mean_hjv = torch.mv(product, weight).view(rows, 1) / size
+            factor = mean_hjv * scale.square()
+            for_x = torch.addcmul(factor * mean, factor, x, value=-1)
+            for_x.addcmul_(scale * mean_h, jv, value=-1)
+            for_x.addcmul_(scale * mean_v, jh, value=-1)
+            for_grad = jv * weight
+        if v_weight is not None:
+            extra = (x - mean) * scale * v_weight
+            for_grad = extra if for_grad is None else for_grad + extra
+            extra, _ = derivative(grad * v_weight)
+            for_x = extra if for_x is None else for_x + extra
+        if v_bias is not None:
+            extra = v_bias.expand_as(grad)
+            for_grad = extra if for_grad is None else for_grad + extra
+        return for_grad, for_x, for_weight, None, None, None
+
+
+class LayerNorm(nn.GroupNorm):
+    """GroupNorm(1, channels): over channels, height and width; a scale and a shift a channel."""
+
+    def __init__(self, channels):
+        super().__init__(1, channels)
+
+    def forward(self, x):
+        """x: [N, C, H, W], not copied if channels lie last in memory. Shape and type are kept."""
+        images = x.permute(0, 2, 3, 1).to(self.weight.dtype)
+        weight = self.weight.expand(images.shape[1:]).flatten()
+        bias = self.bias.expand(images.shape[1:]).flatten()
+        y, _, _ = RowNorm.apply(images.flatten(1), weight, bias, self.eps)
+        return y.view(images.shape).permute(0, 3, 1, 2).to(x.dtype)
+
+
 class Critic(nn.Module):
     """32×32 critic with a score head D(x) and a class head C(x) (MeRGAN section 5.1, authors' code).
 
@@ -249,7 +505,9 @@ class Critic(nn.Module):
 
     def build(self, channels, width):
         sizes = [channels, width, 2 * width, 4 * width]
-        self.convs = nn.ModuleList(nn.Conv2d(n, m, 5, stride=2, padding=2) for n, m in zip(sizes, sizes[1:]))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(n, m, 5, stride=2, padding=2) for n, m in zip(sizes, sizes[1:])
+        )
         return sizes[-1]
 
     def plain_layers(self):
@@ -259,7 +517,8 @@ class Critic(nn.Module):
     def features(self, x):
         """Images → [N, channels, 4, 4]."""
         for conv in self.convs:
-            x = LeakyReLU.apply(conv(x))
+            # On a CPU both take as long, and published results are, to the bit, PyTorch's.
+            x = LeakyReLU.apply(conv(x) if x.device.type == "cpu" else convolve(conv, x, stride=2))
         return x
 
     def forward(self, x):
@@ -281,15 +540,14 @@ class ResNetCritic(Critic):
     def build(self, channels, width):
         sizes = [width, 2 * width, 4 * width, 8 * width, 8 * width]
         self.conv = nn.Conv2d(channels, width, 3, padding=1)
-        layer_norm = lambda n: nn.GroupNorm(1, n)  # one group: over channels, height and width
-        self.blocks = nn.ModuleList(DownBlock(n, m, layer_norm) for n, m in zip(sizes, sizes[1:]))
+        self.blocks = nn.ModuleList(DownBlock(n, m, LayerNorm) for n, m in zip(sizes, sizes[1:]))
         return sizes[-1]
 
     def plain_layers(self):
         return [self.conv, *(block.shortcut for block in self.blocks)]
 
     def features(self, x):
-        x = self.conv(x)
+        x = convolve(self.conv, x)
         for block in self.blocks:
             x = block(x)
         return x
@@ -316,13 +574,25 @@ class Judge(nn.Module):
         self.body = nn.Sequential()
         if image_size == 32:
             for n, m in [(channels, 32), (32, 64)]:
-                self.body.extend([nn.Conv2d(n, m, 3, padding=1, bias=False), nn.BatchNorm2d(m), nn.ReLU()])
-                self.body.extend([nn.Conv2d(m, m, 3, padding=1, stride=2, bias=False), nn.BatchNorm2d(m), nn.ReLU()])
+                self.body.extend(
+                    [nn.Conv2d(n, m, 3, padding=1, bias=False), nn.BatchNorm2d(m), nn.ReLU()]
+                )
+                self.body.extend(
+                    [
+                        nn.Conv2d(m, m, 3, padding=1, stride=2, bias=False),
+                        nn.BatchNorm2d(m),
+                        nn.ReLU(),
+                    ]
+                )
             self.body.extend([nn.Flatten(), nn.Linear(64 * 8 * 8, 128), nn.ReLU()])
         else:
             self.body.append(nn.Conv2d(channels, 32, 3, padding=1, stride=2))
-            self.body.extend(DownBlock(n, m, nn.BatchNorm2d) for n, m in [(32, 32), (32, 64), (64, 128)])
-            self.body.extend([nn.BatchNorm2d(128), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()])
+            self.body.extend(
+                DownBlock(n, m, nn.BatchNorm2d) for n, m in [(32, 32), (32, 64), (64, 128)]
+            )
+            self.body.extend(
+                [nn.BatchNorm2d(128), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+            )
             self.body.extend([nn.Linear(128, 128), nn.ReLU()])
         self.head = nn.Linear(128, num_categories)
         for block in self.body:
@@ -335,162 +605,250 @@ class Judge(nn.Module):
         return self.head(self.body(x))
 
 
-warnings.filterwarnings("ignore", "This instance was constructed with capturable")  # Adam's, before the capture
+warnings.filterwarnings(
+    "ignore", "This instance was constructed with capturable"
+)  # Adam's, before the capture
 
 
 class CudaGraph:
-    """A method script's update() as a CUDA graph: the hundreds of kernels of a generator iteration in one launch.
+    """A method script's update() as a CUDA graph: hundreds of kernels, one launch.
 
-    The first calls run as they are, on the stream that the capture will use; the next is recorded without running, and
-    replayed from then on. update() must take no value from the GPU, use the same tensors in every call, and draw random
-    numbers from the GPU's default generator, which goes on as if every kernel had been launched by itself. Returns
-    what update() does, a dict of tensors; from the capture on, every call overwrites them.
+    The first calls run as they are, on the stream of the capture. The next call is recorded without
+    running and is replayed from then on. update() must take no value from the GPU, use the same
+    tensors in every call, and draw random numbers from the GPU's default generator, which goes on
+    as if each kernel had been launched. Where the capture fails, each kernel is launched.
+    Returns what update() does, a dict of tensors; a replay overwrites those of the last.
     """
 
-    def __init__(self, update, warm_up=3):
-        self.update, self.warm_up, self.graph, self.stream = update, warm_up, None, torch.cuda.Stream()
+    stream = None  # one for all captures: each new one would keep a workspace of its own
+    works = True  # until a capture fails
+
+    def __init__(self, update, real_images, warm_up=3):
+        self.update, self.real_images, self.warm_up = update, real_images, warm_up
+        self.graph = None
+        CudaGraph.stream = CudaGraph.stream or torch.cuda.Stream()
+        real_images.keep_batches()
 
     def __call__(self):
-        if self.warm_up:
-            self.warm_up -= 1
-            self.stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self.stream):
-                values = {name: value.detach() for name, value in self.update().items()}
-            torch.cuda.current_stream().wait_stream(self.stream)
-            return values
-        if self.graph is None:
-            self.graph = torch.cuda.CUDAGraph()
-            try:
-                with torch.cuda.graph(self.graph, stream=self.stream):
-                    self.values = {name: value.detach() for name, value in self.update().items()}
-            except RuntimeError as error:
-                cause = str(error.__context__ or error).splitlines()[0]  # the end of the capture fails as well
-                sys.exit(f"error: no CUDA graph could be captured ({cause}); continue with --cuda-graph off")
-        self.graph.replay()
-        return self.values
+        self.real_images.load_batches()
+        if self.graph is None and self.warm_up == 0 and CudaGraph.works:
+            self.capture()
+        if self.graph is not None:
+            self.graph.replay()
+            return self.values
+        self.warm_up = max(self.warm_up - 1, 0)
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            values = self.run()
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return values
+
+    def run(self):
+        return {name: value.detach() for name, value in self.update().items()}
+
+    def capture(self):
+        """Record update(), or, where that fails, leave everything as it was and say so."""
+        self.real_images.finish_reading()
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        before = generator.clone_state()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # The outer context brings back the current stream also where the capture's end fails
+            with torch.cuda.stream(torch.cuda.current_stream()):
+                with torch.cuda.graph(graph, stream=self.stream):
+                    self.values = self.run()
+            self.graph = graph
+        except RuntimeError as error:
+            CudaGraph.works = False
+            generator.graphsafe_set_state(before)  # the failed capture has left it half-way
+            self.real_images.rewind()
+            cause = str(error.__context__ or error).splitlines()[
+                0
+            ]  # the capture's end fails as well
+            text = f"warning: no CUDA graph could be captured ({cause}); each kernel is launched"
+            print(text, file=sys.stderr, flush=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Data
 
-DATASETS = {"mnist": 32, "svhn": 32, "lsun": 64, "folder": 64, "idx": 32}  # image size, where nothing else is asked for
+# The image size of each data set, where no other is asked for.
+DATASETS = {
+    "mnist": 32,
+    "fashion": 32,
+    "kmnist": 32,
+    "emnist": 32,
+    "svhn": 32,
+    "cifar10": 32,
+    "idx": 32,
+    "folder": 64,
+    "lsun": 64,
+}
 
 
 def add_data_options(parser):
-    """The options of load_dataset on a script's command line."""
-    add = lambda *names, **kwargs: parser.add_argument(*names, **{**kwargs, "help": kwargs["help"] + " [%(default)s]"})
-    add("--dataset", choices=DATASETS, default="mnist", help="folder: your images; idx: your files in MNIST's format")
-    add("--data-dir", default="data", help="folder of the data; MNIST and SVHN are fetched into it if need be")
-    add("--cache-dir", default=None, help="of decoded images and eval.py's judge; None: with the data")
-    add("--categories", default="", help="names, a,b,c, in the order of learning; '': all, lsun: the paper's four")
-    add("--images-per-category", type=int, default=None, help="the first so many; None: all, lsun: 100000 (paper)")
-    add("--image-size", type=int, choices=(32, 64), default=None, help="of lsun and folder; None: 64; others are 32×32")
-    add("--crop", action="store_true", help="lsun and folder: centre crop; else squashed to a square (authors' code)")
+    """Add the options of load_dataset to a script's command line."""
+    parser.add_argument(
+        "--dataset",
+        choices=DATASETS,
+        default="mnist",
+        help="emnist: its letters; folder: your images; idx: your files in MNIST's format "
+        "[%(default)s]",
+    )
+    parser.add_argument(
+        "--data-dir",
+        default="data",
+        help="folder of the data; what has a site is fetched into it if need be [%(default)s]",
+    )
+    parser.add_argument(
+        "--cache-dir",
+        default=None,
+        help="of decoded images and eval.py's judge; None: with the data [%(default)s]",
+    )
+    parser.add_argument(
+        "--categories",
+        default="",
+        help="names, a,b,c, in the order of learning, one with a comma as '\"a, b\",c'; "
+        "'': all, lsun: the paper's four [%(default)s]",
+    )
+    parser.add_argument(
+        "--images-per-category",
+        type=int,
+        default=None,
+        help="the first so many; None: all, lsun: 100000 (paper) [%(default)s]",
+    )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        choices=(32, 64),
+        default=None,
+        help="of lsun and folder; None: 64; others are 32×32 [%(default)s]",
+    )
+    parser.add_argument(
+        "--crop",
+        action="store_true",
+        help="lsun, folder: centre crop; else squashed to a square (authors' code) [%(default)s]",
+    )
 
 
 def cache_folder(dataset, data_dir, cache_dir=None, **_):
-    """Where everything goes that is computed from a data set: decoded images, the judge, its scores."""
-    return Path(cache_dir or (Path(data_dir) / ".cache" if dataset in ("lsun", "folder") else data_dir))
+    """Where everything goes that is computed from a data set: decoded images, the judge, scores."""
+    if cache_dir:
+        return Path(cache_dir)
+    if dataset in ("lsun", "folder"):
+        return Path(data_dir) / ".cache"
+    return Path(data_dir)
 
 
 def data_options(arguments):
-    """The arguments of load_dataset, less split, out of a dict with all arguments of a run (also of an older one)."""
-    names = ("dataset", "data_dir", "cache_dir", "categories", "images_per_category", "image_size", "crop")
+    """The parameters of load_dataset, less split, of all arguments of a run, also of an older one."""
+    names = [
+        "dataset",
+        "data_dir",
+        "cache_dir",
+        "categories",
+        "images_per_category",
+        "image_size",
+        "crop",
+    ]
     return {name: arguments[name] for name in names if name in arguments}
 
 
 def fingerprint(images, labels, names):
-    """Eight digits that tell one training set from another: names, counts, and about a thousand of the images."""
+    """Eight digits that tell training sets apart: names, counts, and about a thousand images."""
     text = json.dumps([names, torch.bincount(labels).tolist()]).encode()
-    return hashlib.sha256(text + np.asarray(images[:: len(images) // 1000 + 1]).tobytes()).hexdigest()[:8]
+    some = np.asarray(images[:: len(images) // 1000 + 1])
+    return hashlib.sha256(text + some.tobytes()).hexdigest()[:8]
 
 
-def load_dataset(dataset, data_dir, split, cache_dir=None, categories="", images_per_category=None, image_size=None,
-                 crop=False, **_):  # fmt: skip
-    """The images, labels and category names of one split ("train" or "test") of a data set.
+def load_dataset(
+    dataset,
+    data_dir,
+    split,
+    cache_dir=None,
+    categories="",
+    images_per_category=None,
+    image_size=None,
+    crop=False,
+    **_,
+):
+    """The images, labels and category names of one split, "train" or "test", of a data set.
 
-    "mnist": the official files in data_dir/MNIST/raw, fetched if they are not there, verified by checksum.
-    "svhn": the official train_32x32.mat and test_32x32.mat in data_dir, fetched if they are not there.
-    "idx": any data set in MNIST's four-file format (Fashion-MNIST, KMNIST, …), the files lying in data_dir itself.
-    "lsun": the official LMDBs in data_dir. "folder": images in data_dir/<category>/…. Both: prepare.cached_images.
-    Returns uint8 [N, C, H, W], int64 [N], list of str; the images are a tensor, or, for lsun and folder, an np.memmap
-    sorted by category. Exits with one line if data or options are unusable. A script's other arguments are ignored.
+    "mnist", "fashion", "kmnist", "emnist" (its letters), "cifar10": the official files in data_dir,
+    in torchvision's folders, fetched if they are not there.
+    "svhn": the official train_32x32.mat and test_32x32.mat in data_dir, fetched likewise.
+    "idx": any data set in MNIST's four-file format, the files lying in data_dir itself.
+    "lsun": the official LMDBs in data_dir. "folder": images in data_dir/<category>/….
+
+    Returns uint8 [N, C, H, W], int64 [N], list of str. The images are a tensor, or, for lsun and
+    folder, an np.memmap sorted by category. Exits with one line if data or options are unusable.
+    A script's other arguments are ignored.
     """
-    data_dir, asked = Path(data_dir), [name.strip() for name in categories.split(",")] if categories else []
-    if len(set(asked)) < len(asked) or "" in asked:
-        sys.exit(f"error: --categories is {categories}, expected different names, separated by commas")
-    if images_per_category is not None and images_per_category < 2:
-        sys.exit(f"error: --images-per-category is {images_per_category}, expected at least 2")
-    if dataset in ("lsun", "folder"):
-        limit = images_per_category or (100_000 if dataset == "lsun" else 0)
-        cache = cache_folder(dataset, data_dir, cache_dir)
-        images, counts = cached_images(
-            dataset, data_dir, split, asked, image_size or DATASETS[dataset], limit, crop, cache
+    data_dir, asked = Path(data_dir), parse_categories(categories)
+    if images_per_category is not None and images_per_category < LEAST["train"]:
+        sys.exit(
+            f"error: --images-per-category is {images_per_category}, "
+            f"expected at least {LEAST['train']}"
         )
-        return images, torch.repeat_interleave(torch.tensor(list(counts.values()))), list(counts)
+    if dataset in ("lsun", "folder"):
+        find = find_lsun if dataset == "lsun" else find_folders
+        sources, official, notes = find(data_dir, asked)
+        if split == "train":
+            for note in notes:
+                print(f"data: {note}", flush=True)
+        images, counts = cached_images(
+            stem=dataset,
+            where=data_dir,
+            sources=sources,
+            official=official,
+            asked=asked,
+            split=split,
+            size=image_size or DATASETS[dataset],
+            crop=crop,
+            limit=images_per_category or (100_000 if dataset == "lsun" else 0),
+            cache_dir=cache_folder(dataset, data_dir, cache_dir),
+        )
+        labels = torch.repeat_interleave(torch.tensor(list(counts.values())))
+        return images, labels, list(counts)
+
     if crop or image_size not in (None, 32):
         sys.exit(
-            f"error: --crop and --image-size are for lsun and folder; the images of {dataset} are 32×32 as they are"
+            "error: --crop and --image-size are for lsun and folder; "
+            f"the images of {dataset} are 32×32 as they are"
         )
-    images, labels = read_svhn(data_dir, split) if dataset == "svhn" else read_idx(dataset, data_dir, split)
-    names = [str(category) for category in range(labels.max() + 1)]
-    unknown = [name for name in asked if name not in names]
-    if unknown:
-        sys.exit(f"error: --categories names {', '.join(unknown)}, which {dataset} has not; it has {', '.join(names)}")
-    if asked or images_per_category:
-        limit = images_per_category if split == "train" else None
-        parts = [(labels == int(name)).nonzero().squeeze(1)[:limit] for name in asked or names]
-        images, names = images[torch.cat(parts)], asked or names
-        labels = torch.repeat_interleave(torch.tensor([len(part) for part in parts]))
-    return images, labels, names
+    if dataset == "mnist":
+        source = fetch_mnist(data_dir)
+    elif dataset == "svhn":
+        source = Svhn(data_dir)
+    elif dataset == "idx":
+        source = Idx(data_dir)
+    else:
+        source = open_official(dataset, data_dir)
+    return load_arrays(source, split, asked, images_per_category)
 
 
-def read_idx(dataset, data_dir, split):
-    """Images uint8 [N, 1, 32, 32] and labels int64 [N] of MNIST, or of other files in its format."""
-    folder = fetch_mnist(data_dir) if dataset == "mnist" else data_dir
-    prefix = {"train": "train", "test": "t10k"}[split]
-    paths = [folder / f"{prefix}-images-idx3-ubyte", folder / f"{prefix}-labels-idx1-ubyte"]
-    try:
-        images, labels = read_image_file(str(paths[0])), read_label_file(str(paths[1]))
-    except FileNotFoundError as error:
-        sys.exit(f"error: {error.filename} not found; --dataset idx expects {', '.join(MNIST_MD5)} in --data-dir")
-    except Exception as error:
-        sys.exit(f"error: {folder} holds no readable idx files for {split}ing ({error}); unpack them again")
-    size = images.shape[-1]
-    if len(images) != len(labels) or images.shape[1] != size or size > 32 or size % 2:
-        sys.exit(f"error: {folder}: found images {list(images.shape)} and {len(labels)} labels; expected square images "
-                 "of even size, at most 32×32, and as many labels")  # fmt: skip
-    counts = torch.bincount(labels)
-    if counts.min() == 0:
-        sys.exit(f"error: {paths[1]}: category {counts.argmin()} has no image; expected labels 0 … {len(counts) - 1}")
-    return F.pad(images.unsqueeze(1), [(32 - size) // 2] * 4), labels
+def use_any_encoding():
+    """Let no name end a run because standard output cannot show it: escapes stand for what it lacks.
 
-
-def read_svhn(data_dir, split):
-    """Images uint8 [N, 3, 32, 32] and labels int64 [N] of SVHN; its files call digit 0 label 10."""
-    path = fetch_svhn(data_dir, split)
-    try:
-        data = loadmat(path)
-        images, labels = data["X"], data["y"].reshape(-1).astype(np.int64) % 10
-        if images.shape != (32, 32, 3, len(labels)) or images.dtype != np.uint8:
-            raise ValueError(f"images {images.dtype} {list(images.shape)} and {len(labels)} labels")
-    except Exception as error:
-        sys.exit(
-            f"error: {path} is damaged or not SVHN's ({type(error).__name__}: {error}); delete it to have it fetched"
-        )
-    return torch.from_numpy(images).permute(3, 2, 0, 1).contiguous(), torch.from_numpy(labels)
+    Every script calls this once, where it starts.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a stream that a notebook or a test put there may not
+            stream.reconfigure(errors="backslashreplace")
 
 
 class RealImages:
     """The training images as uint8, sorted by category, from which batches are drawn without a sync.
 
-    A tensor lies on the device as a whole. Of a memory map, the current task's categories are held there if they fit;
-    if not, batches are read from the map by a thread, one ahead, into pinned memory.
+    A tensor lies on the device as a whole. Of a memory map, the current task's categories are held
+    there if they fit. If not, a thread reads batches from the map, one ahead, into pinned memory.
     """
 
     def __init__(self, images, labels, device, seed=0):
         """images: uint8 [N, C, H, W], a tensor, or an np.memmap sorted by category; labels: int64 [N]."""
         self.device, self.seed, self.offset = device, seed, 0
+        self.pending = None  # the batch that the thread reads
+        self.kept = None  # under a CUDA graph: an iteration's batches, in tensors that stay
         self.counts = torch.bincount(labels)
         self.starts = self.counts.cumsum(0) - self.counts
         self.count, self.start = self.counts.to(device), self.starts.to(device)
@@ -500,15 +858,23 @@ class RealImages:
             self.map, self.held, self.reader = images, None, ThreadPoolExecutor(1)
 
     def begin(self, y, n, drawn=0):
-        """Get ready for a task: batches of n images of each category in y, of which `drawn` came before a resume."""
+        """Get ready for a task: batches of n images of each category in y.
+
+        drawn: how many of them came before a resume.
+        """
+        self.kept = None
         if self.map is None:
             return
+        self.finish_reading()
+        self.pending = None
         y = y.cpu()
         first, last = self.starts[y].min().item(), (self.starts + self.counts)[y].max().item()
         size = (last - first) * self.map[0].nbytes
         self.held, self.offset = None, first
         if size <= self.room():
-            self.held = torch.empty(last - first, *self.map.shape[1:], dtype=torch.uint8, device=self.device)
+            self.held = torch.empty(
+                last - first, *self.map.shape[1:], dtype=torch.uint8, device=self.device
+            )
             for i, part in enumerate(self.held.split(4096)):
                 part.copy_(torch.from_numpy(self.reopened()[first + 4096 * i :][: len(part)]))
         else:
@@ -519,16 +885,20 @@ class RealImages:
             if self.held is not None
             else f"read from {self.map.filename} one batch ahead"
         )
-        print(f"data: {last - first:,} images of the task, {size / 1e9:.2f} GB, {where}", flush=True)
+        print(
+            f"data: {last - first:,} images of the task, {size / 1e9:.2f} GB, {where}", flush=True
+        )
 
     @property
     def static(self):
-        """Whether draw() launches the same kernels in every call, as a CUDA graph asks for."""
-        return self.device.type == "cuda" and self.held is not None
+        """Whether a CUDA graph can replay draw()."""
+        return self.device.type == "cuda"
 
     def room(self):
         """Bytes that images may take on the device."""
-        on_gpu = self.device.type == "cuda"  # of all its memory, not of what is free now: a resumed run does the same
+        on_gpu = (
+            self.device.type == "cuda"
+        )  # of all its memory, not of what is free now: a resumed run does the same
         return torch.cuda.get_device_properties(self.device).total_memory / 4 if on_gpu else 5e8
 
     def reopened(self):
@@ -539,18 +909,58 @@ class RealImages:
         """Batch `number` of the task, a function of seed, categories and number alone: uint8, on the host."""
         name = f"{self.seed} {y.tolist()} {number}".encode()
         random = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:7]))
-        index = torch.randint(2**31 - 1, (len(y), n), generator=random) % self.counts[y, None] + self.starts[y, None]
+        index = (
+            torch.randint(2**31 - 1, (len(y), n), generator=random) % self.counts[y, None]
+            + self.starts[y, None]
+        )
         images = torch.from_numpy(np.asarray(self.reopened()[index.flatten().numpy()]))
         return images.pin_memory() if self.device.type == "cuda" else images
 
+    def next_batch(self):
+        """The batch that the thread has read, on the host; the thread goes on to the next."""
+        images = self.pending.result()
+        self.drawn += 1
+        self.pending = self.ahead(self.drawn)
+        return images
+
+    def finish_reading(self):
+        """Wait for the thread: it must not pin memory while a CUDA graph is captured."""
+        if self.pending is not None:
+            wait([self.pending])
+
+    def keep_batches(self):
+        """From now on, until the task ends, call load_batches() before each iteration."""
+        self.kept, self.used = [], 0
+
+    def load_batches(self):
+        """Copy the next batches into the tensors in which draw() put those of the last iteration.
+
+        So a CUDA graph, which replays the same operations on the same tensors, finds new images.
+        Where the images are held on the device, there are no such tensors.
+        """
+        for tensor in self.kept:
+            tensor.copy_(self.next_batch(), non_blocking=True)
+        self.rewind()
+
+    def rewind(self):
+        """Let draw() give the batches of this iteration once more."""
+        self.used = 0
+
     def draw(self, y, n):
-        """n images, drawn with replacement, of each category in y (int64 [K]): float32 [K·n, C, H, W] in [−1, 1]."""
-        if self.held is None:
-            images, self.drawn = self.pending.result(), self.drawn + 1
-            self.pending = self.ahead(self.drawn)
-            return normalise(images.to(self.device, non_blocking=True))
-        index = torch.randint(2**31 - 1, (len(y), n), device=y.device) % self.count[y, None] + self.start[y, None]
-        return normalise(self.held[index.flatten() - self.offset])
+        """Batches with replacement: float32 [K·n, C, H, W] in [−1, 1], n of each category in y.
+
+        y: int64 [K].
+        """
+        if self.held is not None:
+            numbers = torch.randint(2**31 - 1, (len(y), n), device=y.device)
+            index = numbers % self.count[y, None] + self.start[y, None]
+            return normalise(self.held[index.flatten() - self.offset])
+        if self.kept is None:
+            return normalise(self.next_batch().to(self.device, non_blocking=True))
+        if self.used == len(self.kept):  # the first iteration of a task
+            self.kept.append(self.next_batch().to(self.device))
+        self.used += 1
+        return normalise(self.kept[self.used - 1])
 
 
 def normalise(images):

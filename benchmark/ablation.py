@@ -25,13 +25,21 @@ def between(first, last):
     return SOURCE[SOURCE.index(first) : SOURCE.index(last)]
 
 
-CRITIC = between("        for _ in range(args.critic_steps):", "        with autocast:\n            loss_generator")
-GENERATOR = between("        with autocast:\n            loss_generator", '        return {"critic": loss_critic')
+CRITIC = between(
+    "        for _ in range(args.critic_steps):",
+    "        with autocast:\n            loss_generator",
+)
+GENERATOR = between(
+    "        with autocast:\n            loss_generator", '        return {"critic": loss_critic'
+)
 RESET = """\
         if task and not first_step:
             critic.load_state_dict(make_critic(**options).state_dict())
 """
-MEAN = (".square().sum() / (2 * num_past)", ".square().sum() / len(fake)")  # E over z and c, as the equation is written
+MEAN = (
+    ".square().sum() / (2 * num_past)",
+    ".square().sum() / len(fake)",
+)  # E over z and c, as the equation is written
 ADAM = "        critic_optimizer = torch.optim.Adam("
 VARIANTS = {  # name: (text to replace, its replacement)
     "mergan_ra": ("", ""),
@@ -43,14 +51,29 @@ VARIANTS = {  # name: (text to replace, its replacement)
 
 def main():
     parser = small_runs(__doc__)
-    parser.add_argument("--samples", type=int, default=6400, help="images a category that are scored [6400]")
+    parser.add_argument(
+        "--samples", type=int, default=6400, help="images a category that are scored [6400]"
+    )
     args = parser.parse_args()
     folder, kept = args.out.resolve() / "ablation", args.out / "ablation_cpu"
     for path in (folder, kept):
         path.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    common = ["--num-tasks", args.num_tasks, "--iters", args.iters, "--learning-rate", args.learning_rate]
-    common = [*map(str, common), "--seed", str(args.seed), "--data-dir", str(args.data_dir.resolve())]
+    common = [
+        "--num-tasks",
+        args.num_tasks,
+        "--iters",
+        args.iters,
+        "--learning-rate",
+        args.learning_rate,
+    ]
+    common = [
+        *map(str, common),
+        "--seed",
+        str(args.seed),
+        "--data-dir",
+        str(args.data_dir.resolve()),
+    ]
 
     def train(name):
         old, new = VARIANTS[name]

@@ -19,7 +19,7 @@ from torch.func import functional_call, grad, vmap
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import rewc
-from eval import load_generator
+from scoring.drawing import SavedGenerator
 
 
 def diagonal_share(gradients):
@@ -41,16 +41,18 @@ def rotated(gradients, rotation):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", nargs=2, metavar="RUN", help="a run of ewc.py and one of rewc.py")
     parser.add_argument("--samples", type=int, default=512, help="per-sample gradients [512]")
     args = parser.parse_args()
     results = {"samples": args.samples, "layers": {}, "change": {}}
     for run in map(Path, args.runs):
         arguments = json.loads((run / "args.json").read_text())
-        standing = argparse.Namespace(device="cpu", statistics="standing")
-        (before, snapshot), (after, _) = (load_generator(run / f"task_{task}.pt", standing) for task in (1, 2))
-        y, size = torch.tensor(snapshot["seen"]), (before.config["channels"], *[before.image_size] * 2)
+        saved = [SavedGenerator.load(run / f"task_{task}.pt", standing=True) for task in (1, 2)]
+        before, after = (some.generator for some in saved)
+        y, size = torch.tensor(saved[0].seen), (before.config["channels"], *[before.image_size] * 2)
 
         def draw(seed, n):
             random = torch.Generator().manual_seed(seed)
@@ -61,16 +63,22 @@ def main():
 
         weights = {name: weight.detach() for name, weight in before.named_parameters()}
         score = lambda weights, z, v: (functional_call(before, weights, (z[None], y)) * v).sum()
-        parts = [vmap(grad(score), (None, 0, 0))(weights, *some) for some in chunks(draw(1, args.samples))]
+        parts = [
+            vmap(grad(score), (None, 0, 0))(weights, *some)
+            for some in chunks(draw(1, args.samples))
+        ]
         gradients = {name: torch.cat([part[name] for part in parts]) for name in weights}
         turned = torch.nn.Module()
-        turned.generator = load_generator(run / "task_1.pt", standing)[0]
+        turned.generator = SavedGenerator.load(run / "task_1.pt", standing=True).generator
         rewc.add_rotations(turned.generator)
         rewc.measure_covariances(turned.generator, None, y, *draw(2, 1024), "pixels")
         zeros = [torch.zeros_like(w) for w in turned.generator.parameters()]
         rewc.rotate_anew(turned.generator, zeros, [z.clone() for z in zeros])
         names = {m: name for name, m in turned.generator.named_modules()}
-        rotations = {f"{names[layer]}.weight": rotation for layer, rotation in rewc.rotated_layers(turned.generator)}
+        rotations = {
+            f"{names[layer]}.weight": rotation
+            for layer, rotation in rewc.rotated_layers(turned.generator)
+        }
 
         predicted = 0.0
         for name, g in gradients.items():
@@ -94,11 +102,18 @@ def main():
         }
 
     lines = ["| layer | plain: share on the diagonal, % | rotated, % |", "| --- | --- | --- |"]
-    lines += [f"| {n} | {100 * s['plain']:.2f} | {100 * s['rotated']:.2f} |" for n, s in results["layers"].items()]
-    lines += ["", "| run | λ | squared change of an image of the first category in task 2: predicted by F | true |"]
+    lines += [
+        f"| {n} | {100 * s['plain']:.2f} | {100 * s['rotated']:.2f} |"
+        for n, s in results["layers"].items()
+    ]
+    lines += [
+        "",
+        "| run | λ | squared change of an image of the first category in task 2: predicted by F | true |",
+    ]
     lines += ["| --- | --- | --- | --- |"]
     lines += [
-        f"| {m} | {c['lambda']:g} | {c['predicted']:.3f} | {c['true']:.1f} |" for m, c in results["change"].items()
+        f"| {m} | {c['lambda']:g} | {c['predicted']:.3f} | {c['true']:.1f} |"
+        for m, c in results["change"].items()
     ]
     (ROOT / "results" / "fisher.json").write_text(json.dumps(results, indent=1) + "\n")
     (ROOT / "results" / "fisher.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

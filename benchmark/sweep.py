@@ -18,7 +18,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-import eval as scoring
+from scoring.drawing import SavedGenerator
+from scoring.judge import embed, percent_right
+from scoring.reference import open_reference
 
 GRID = {
     ("ewc", "pixels", "online"): [5, 20, 80, 320],
@@ -56,8 +58,7 @@ def main():
     known = {tuple(row[name] for name in COLUMNS) for row in sweep["rows"]}
     runs = [(*key, value) for key, values in GRID.items() for value in values if (*key, value) not in known]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    settings = argparse.Namespace(device="cpu", statistics="batch", fid_features="judge", fid_samples=10000)
-    reference = scoring.Reference({"dataset": "mnist", "data_dir": args.data_dir}, settings)
+    reference = open_reference({"dataset": "mnist", "data_dir": args.data_dir})
 
     def train(run):
         method, fisher, mode, value = run
@@ -72,9 +73,9 @@ def main():
         for run, run_dir in zip(runs, pool.map(train, runs)):
             row = dict(zip(COLUMNS, run), hardware=json.loads((run_dir / "args.json").read_text())["hardware"])
             for tasks in (2, args.num_tasks):
-                generator, _ = scoring.load_generator(run_dir / f"task_{tasks}.pt", settings)
-                features = [scoring.embed(reference.judge, scoring.draw(generator, c, 1280)) for c in range(tasks)]
-                digits = [scoring.percent_right(reference.judge, f, c) for c, f in enumerate(features)]
+                generator = SavedGenerator.load(run_dir / f"task_{tasks}.pt")
+                features = [embed(reference.judge, generator.draw(c, 1280)) for c in range(tasks)]
+                digits = [percent_right(reference.judge, f, c) for c, f in enumerate(features)]
                 old = statistics.fmean(digits[:-1])
                 row[f"after_{tasks}"] = dict(mean=statistics.fmean(digits), old=old, new=digits[-1], digits=digits)
             sweep["rows"] = sorted([*sweep["rows"], row], key=lambda row: [row[name] for name in COLUMNS])

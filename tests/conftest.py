@@ -26,6 +26,9 @@ gc.freeze()  # gc.collect() does not search what is imported by now, so it takes
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 os.environ["PYTHONUTF8"] = "1"
 
+from common import load_dataset  # noqa: E402
+from datafiles.idx import write_idx  # noqa: E402
+
 METHODS = ["sft", "joint", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]
 UNCONDITIONAL = ["dgr"]  # its generator knows only one category
 
@@ -181,8 +184,6 @@ def assert_same_weights(run_dir, other_dir):
 
 def write_bars(folder, train, test):
     """Four idx files of 28×28 images in three categories: a bar left, in the middle or right, and noise."""
-    from prepare import write_idx
-
     random = np.random.default_rng(0)
     for prefix, count in [("train", train), ("t10k", test)]:
         labels = random.permutation(np.arange(count) % 3).astype(np.uint8)
@@ -298,3 +299,12 @@ def in_step(monkeypatch):
         monkeypatch.setattr(script, "generator_loss", interrupted)
 
     return arrange
+
+
+def refused(*arguments, **options):
+    """The line that load_dataset exits with."""
+    with pytest.raises(SystemExit) as stop:
+        load_dataset(*arguments, **options)
+    message = stop.value.code
+    assert message.startswith("error: ") and "\n" not in message
+    return message

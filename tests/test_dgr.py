@@ -11,9 +11,11 @@ from PIL import Image
 from torch import nn
 
 import dgr
-import eval as scoring
+import eval
 import figures
 from common import Generator, Judge, make_generator
+from scoring.drawing import SavedGenerator
+from scoring.scores import score_reverse
 
 
 @pytest.fixture
@@ -127,14 +129,13 @@ def scholar(*bounds):
     generator = Generator(1, 1, latent_dim=4, width=2)
     with torch.no_grad():
         generator.deconvs[2].weight.mul_(5)
-    generator.solver, generator.seen = Brightest(*bounds), torch.tensor([0, 1, 2])
-    return generator
+    return SavedGenerator(generator, [0, 1, 2], ["0", "1", "2"], solver=Brightest(*bounds))
 
 
 @torch.no_grad()
 def first_pixels():
     """The first pixel of some of the scholar's images."""
-    generator, random = scholar(0, 0), torch.Generator().manual_seed(6)
+    generator, random = scholar(0, 0).generator, torch.Generator().manual_seed(6)
     z = torch.randn(20, 64, 4, generator=random)
     return torch.cat([generator(some, torch.tensor([0]))[:, 0, 0, 0] for some in z])
 
@@ -144,22 +145,22 @@ def test_images_of_a_category_are_the_first_that_the_solver_takes_for_it():
     generator = scholar(low, high)
     z = torch.randn(64 * 16, 4, generator=torch.Generator().manual_seed(5))
     y = torch.tensor([0])
-    painted = torch.cat([generator(some, y) for some in z.split(64)]).detach()
+    painted = torch.cat([generator.generator(some, y) for some in z.split(64)]).detach()
     pixel = painted[:, 0, 0, 0]
     chosen = [pixel < low, (pixel > low) & (pixel < high), pixel > high]
     assert all(mask.sum() > 64 for mask in chosen)
     for category, mask in enumerate(chosen):
-        drawn = scoring.draw(generator, category, 64, seed=5)
+        drawn = generator.draw(category, 64, seed=5)
         assert drawn.shape == (64, 1, 32, 32)
         torch.testing.assert_close(drawn, painted[mask][:64], rtol=1e-5, atol=1e-5)
 
 
 def test_a_category_that_is_rare_or_never_named_has_fewer_images_or_none():
     middle, rarely = first_pixels().quantile(torch.tensor([0.5, 0.98])).tolist()
-    counts = [len(scoring.draw(scholar(middle, 5.0), c, 64)) for c in (0, 1, 2)]
+    counts = [len(scholar(middle, 5.0).draw(c, 64)) for c in (0, 1, 2)]
     assert counts == [64, 64, 0]
     rare = scholar(middle, rarely)
-    assert 1 < len(scoring.draw(rare, 2, 64)) < 64  # of at most 4 · 3 · 64 images
+    assert 1 < len(rare.draw(2, 64)) < 64  # of at most 4 · 3 · 64 images
 
 
 def test_a_run_is_scored_and_a_category_never_named_gets_zero(finished, tmp_path, call_main):
@@ -170,7 +171,7 @@ def test_a_run_is_scored_and_a_category_never_named_gets_zero(finished, tmp_path
         if path.name == "task_1.pt":
             snapshot["solver"]["head.bias"][2] = 1e9  # which is not seen yet: none of those seen is named
         torch.save(snapshot, path)
-    assert call_main(scoring, run, "--samples", "64", "--device", "cpu", "--intermediate-samples", "64") is None
+    assert call_main(eval, run, "--samples", "64", "--device", "cpu", "--intermediate-samples", "64") is None
     result = json.loads((run / "eval.json").read_text())
     final = result["accuracy"][-1]
     assert final[1] == 0.0 and result["diversity"][1] == 0.0 and result["fid"]["test"]["per_category"][1] is None
@@ -179,9 +180,8 @@ def test_a_run_is_scored_and_a_category_never_named_gets_zero(finished, tmp_path
     assert 0 <= result["reverse_accuracy"] <= 100
     assert result["fid"]["samples_per_category"] == [20, 20, 20] and len(result["intermediate"]) == 3 * 3
     assert result["accuracy"][0] == [0.0, None, None] and result["fid"]["test"]["all_by_task"][0] is None
-    reference = SimpleNamespace(labels=torch.tensor([0, 1, 2] * 30))
-    args = SimpleNamespace(device="cpu", statistics="batch")
-    assert scoring.score_reverse(run / "task_1.pt", reference, args) == 0.0
+    reference = SimpleNamespace(labels=torch.tensor([0, 1, 2] * 30), device="cpu")
+    assert score_reverse(run / "task_1.pt", reference) == 0.0
 
     assert call_main(figures, "samples", run, "-o", tmp_path) is None
     paint = ["paint", run, "-n", "9", "-o", tmp_path / "nine.png", "--category"]

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +13,10 @@ import torch
 from conftest import METHODS, ROOT, run_script
 from PIL import Image, ImageSequence
 
-import eval
+from pictures import curves
+from pictures.groups import find_groups
+from scoring.drawing import SavedGenerator
+from scoring.runs import ELSEWHERE, complete
 
 sys.path.insert(0, str(ROOT / "benchmark"))
 
@@ -23,9 +25,15 @@ sys.path.insert(0, str(ROOT / "benchmark"))
 def runs(finished, tiny_data, tmp_path_factory):
     """Three scored runs: sft.py with two seeds, and mergan_ra.py, the first with snapshots inside tasks scored."""
     folder = tmp_path_factory.mktemp("figures") / "runs"
-    for name, run in [("a", finished("sft")), ("b", finished("sft", seed=2)), ("c", finished("mergan_ra"))]:
+    for name, run in [
+        ("a", finished("sft")),
+        ("b", finished("sft", seed=2)),
+        ("c", finished("mergan_ra")),
+    ]:
         shutil.copytree(run, folder / name)
-    done = run_script("eval", folder, "--samples", "64", "--intermediate-samples", "64", "--device", "cpu")
+    done = run_script(
+        "eval", folder, "--samples", "64", "--intermediate-samples", "64", "--device", "cpu"
+    )
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -46,7 +54,14 @@ def assert_drawn(part, least=20):
 
 def test_all_draws_every_figure(runs, tmp_path):
     figure("all", runs, "-o", tmp_path / "new", "--points", "20")
-    names = ["curves.png", "evolution.gif", "evolution.png", "evolution_steps.png", "samples.png", "tsne.png"]
+    names = [
+        "curves.png",
+        "evolution.gif",
+        "evolution.png",
+        "evolution_steps.png",
+        "samples.png",
+        "tsne.png",
+    ]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == names
     for name in names:
         assert_drawn(picture(tmp_path / "new" / name), least=10)
@@ -56,7 +71,10 @@ def test_samples_and_evolution_show_every_method_once(runs, tmp_path):
     for name in ("samples", "evolution"):
         figure(name, runs, "-o", tmp_path)
     rows = picture(tmp_path / "evolution.png")
-    for row in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):  # a row for each of the two methods, neither blank
+    for row in (
+        rows[: len(rows) // 2],
+        rows[len(rows) // 2 :],
+    ):  # a row for each of the two methods, neither blank
         assert_drawn(row)
     columns = picture(tmp_path / "samples.png").T
     for column in (columns[: len(columns) // 2], columns[len(columns) // 2 :]):
@@ -65,7 +83,9 @@ def test_samples_and_evolution_show_every_method_once(runs, tmp_path):
 
 def test_evolution_shows_another_category_only_from_its_task_on(runs, tmp_path):
     figure("evolution", runs, "-o", tmp_path, "--category", "2")
-    columns = np.split(picture(tmp_path / "evolution.png")[60:, 40:-40].T, [160, 320])  # tasks 1, 2 and 3
+    columns = np.split(
+        picture(tmp_path / "evolution.png")[60:, 40:-40].T, [160, 320]
+    )  # tasks 1, 2 and 3
     assert columns[0].std() < 10 < 30 < columns[2].std()
 
 
@@ -81,16 +101,19 @@ def test_the_gif_has_a_frame_for_every_saved_generator_and_they_differ(runs, tmp
 def test_without_snapshots_inside_tasks_evolution_says_so(runs, tmp_path):
     shutil.copytree(runs / "a", tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "snapshots")
-    assert "--snapshots log stores them" in figure("evolution", tmp_path / "run", "-o", tmp_path / "new").stdout
+    assert (
+        "--snapshots log stores them"
+        in figure("evolution", tmp_path / "run", "-o", tmp_path / "new").stdout
+    )
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["evolution.png"]
 
 
 def test_curves_hold_the_mean_over_seeds_and_every_scored_moment(runs, tmp_path, monkeypatch):
-    import figures
-
-    plotted, save = [], figures.save
-    monkeypatch.setattr(figures, "save", lambda figure, path: plotted.append(figure) or save(figure, path))
-    figures.curves(figures.find_groups([runs]), SimpleNamespace(output=tmp_path, paths=[str(runs)]))
+    plotted, save = [], curves.save
+    monkeypatch.setattr(
+        curves, "save", lambda figure, path: plotted.append(figure) or save(figure, path)
+    )
+    curves.draw(find_groups([runs], []), tmp_path, [runs])
     results = [json.loads((runs / name / "eval.json").read_text()) for name in "ab"]
     accuracies, fids = plotted[0].axes[0], plotted[0].axes[3]  # of category 0
     for ax, last in [
@@ -108,20 +131,26 @@ def test_curves_refuse_runs_scored_differently(runs, tmp_path):
     path = tmp_path / "runs" / "b" / "eval.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"samples": 128}))
     done = run_script("figures", "curves", tmp_path / "runs", "-o", tmp_path / "new")
-    assert done.returncode == 1 and "runs scored differently" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert (
+        done.returncode == 1
+        and "runs scored differently" in done.stderr
+        and len(done.stderr.splitlines()) == 1
+    )
 
 
-def test_curves_take_the_mean_where_every_seed_was_scored_and_leave_unfinished_runs_out(runs, tmp_path, monkeypatch):
-    import figures
-
+def test_curves_take_the_mean_where_every_seed_was_scored_and_leave_unfinished_runs_out(
+    runs, tmp_path, monkeypatch
+):
     shutil.copytree(runs, tmp_path / "runs")
     path = tmp_path / "runs" / "b" / "eval.json"
     results = json.loads(path.read_text())
-    results["intermediate"] = [line for line in results["intermediate"] if line["step"] == 4]  # after tasks alone
+    results["intermediate"] = [
+        line for line in results["intermediate"] if line["step"] == 4
+    ]  # after tasks alone
     path.write_text(json.dumps(results))
     plotted = []
-    monkeypatch.setattr(figures, "save", lambda figure, path: plotted.append(figure))
-    draw_curves = lambda: figures.curves(figures.find_groups([tmp_path]), SimpleNamespace(output=tmp_path, paths=[""]))
+    monkeypatch.setattr(curves, "save", lambda figure, path: plotted.append(figure))
+    draw_curves = lambda: curves.draw(find_groups([tmp_path], []), tmp_path, [""])
     draw_curves()
     own, mean, _ = plotted[0].axes[0].get_lines()
     assert len(own.get_xdata()) == 9 and list(mean.get_xdata()) == [1, 2, 3]
@@ -132,15 +161,22 @@ def test_curves_take_the_mean_where_every_seed_was_scored_and_leave_unfinished_r
 
 
 def test_joints_level_in_curves_is_its_final_score(finished, tmp_path, monkeypatch):
-    import figures
-
     for method in ("joint", "sft"):
         shutil.copytree(finished(method), tmp_path / "runs" / method)
-    run_script("eval", tmp_path / "runs", "--samples", "64", "--intermediate-samples", "64", "--device", "cpu")
+    run_script(
+        "eval",
+        tmp_path / "runs",
+        "--samples",
+        "64",
+        "--intermediate-samples",
+        "64",
+        "--device",
+        "cpu",
+    )
     (tmp_path / "runs" / "sft" / "task_1.pt").unlink()  # the scores are enough
     plotted = []
-    monkeypatch.setattr(figures, "save", lambda figure, path: plotted.append(figure))
-    figures.curves(figures.find_groups([tmp_path]), SimpleNamespace(output=tmp_path, paths=[""]))
+    monkeypatch.setattr(curves, "save", lambda figure, path: plotted.append(figure))
+    curves.draw(find_groups([tmp_path], []), tmp_path, [""])
     joint, sft = plotted[0].axes[0].get_lines()
     assert list(sft.get_xdata()) == [0.25, 0.5, 1, 1.25, 1.5, 2, 2.25, 2.5, 3]
     expected = json.loads((tmp_path / "runs" / "joint" / "eval.json").read_text())["accuracy"][2][0]
@@ -153,7 +189,10 @@ def test_broken_files_are_named_and_the_rest_is_drawn(runs, tmp_path):
     (tmp_path / "runs" / "b" / "args.json").write_text("{")
     done = run_script("figures", "evolution", tmp_path / "runs", "-o", tmp_path / "new")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert str(tmp_path / "runs" / "a" / "task_2.pt") in done.stderr and str(tmp_path / "runs" / "b") in done.stderr
+    assert (
+        str(tmp_path / "runs" / "a" / "task_2.pt") in done.stderr
+        and str(tmp_path / "runs" / "b") in done.stderr
+    )
     assert (tmp_path / "new" / "evolution.gif").exists()
 
 
@@ -167,12 +206,19 @@ def test_broken_files_are_named_and_the_rest_is_drawn(runs, tmp_path):
 )
 def test_figures_with_bad_options_end_in_one_line(runs, tmp_path, command, options, message):
     done = run_script("figures", command, runs, "-o", tmp_path / "new", *options)
-    assert done.returncode and message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    assert (
+        done.returncode
+        and message in done.stderr.splitlines()[-1]
+        and "Traceback" not in done.stderr
+    )
 
 
 def test_curves_without_scores_end_in_one_line(finished, tmp_path):
     done = run_script("figures", "curves", finished("sft"), "-o", tmp_path)
-    assert done.returncode == 1 and "has no readable eval.json; write it with: python eval.py" in done.stderr
+    assert (
+        done.returncode == 1
+        and "has no readable eval.json; write it with: python eval.py" in done.stderr
+    )
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -189,12 +235,22 @@ def test_paint_draws_a_grid(finished, tmp_path, options, size):
     assert Image.open(tmp_path / "out.png").size == size and picture(tmp_path / "out.png").std() > 5
 
 
-def test_paint_draws_the_same_z_in_every_category_and_ends_interpolation_at_both(finished, tmp_path):
-    generator, _ = eval.load_generator(
-        finished("sft") / "task_3.pt", SimpleNamespace(device="cpu", statistics="standing")
-    )
+def test_paint_draws_the_same_z_in_every_category_and_ends_interpolation_at_both(
+    finished, tmp_path
+):
+    generator = SavedGenerator.load(finished("sft") / "task_3.pt", standing=True).generator
     z = torch.randn(4, 8, generator=torch.Generator().manual_seed(5))
-    figure("paint", finished("sft"), "-n", "4", "--seed", "5", "--interpolate", "-o", tmp_path / "out.png")
+    figure(
+        "paint",
+        finished("sft"),
+        "-n",
+        "4",
+        "--seed",
+        "5",
+        "--interpolate",
+        "-o",
+        tmp_path / "out.png",
+    )
     grid = picture(tmp_path / "out.png")
     for category in range(3):
         for column in (0, 3):
@@ -217,16 +273,24 @@ def test_paint_draws_the_same_z_in_every_category_and_ends_interpolation_at_both
 def test_paint_with_bad_input_ends_in_one_line(finished, tmp_path, options, message):
     options = [option.replace("RUN", str(finished("sft"))) for option in options]
     done = run_script("figures", "paint", "-o", tmp_path / "out.png", *options)
-    assert done.returncode and message in done.stderr.splitlines()[-1] and not (tmp_path / "out.png").exists()
+    assert (
+        done.returncode
+        and message in done.stderr.splitlines()[-1]
+        and not (tmp_path / "out.png").exists()
+    )
 
 
 @pytest.mark.parametrize("package, command", [("matplotlib", "samples"), ("sklearn", "tsne")])
-def test_a_missing_package_is_one_line_with_the_command_that_installs_it(runs, tmp_path, package, command):
+def test_a_missing_package_is_one_line_with_the_command_that_installs_it(
+    runs, tmp_path, package, command
+):
     argv = ["figures.py", command, str(runs), "-o", str(tmp_path)]
     hide = f"import sys, runpy; sys.modules['{package}'] = None; sys.argv = {argv}; "
     code = hide + "runpy.run_path('figures.py', run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1 and "python -m pip install -r requirements-extras.txt" in done.stderr
+    assert (
+        done.returncode == 1 and "python -m pip install -r requirements-extras.txt" in done.stderr
+    )
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -253,7 +317,9 @@ def test_the_speed_benchmark_reads_a_commands_output_and_its_peak_memory(device,
 def test_operations_are_two_for_each_product_of_a_weight_and_a_pixel():
     from speed import Operations
 
-    x, weight = torch.randn(3, 2, 8, 8, requires_grad=True), torch.randn(5, 2, 3, 3, requires_grad=True)
+    x, weight = torch.randn(3, 2, 8, 8, requires_grad=True), torch.randn(
+        5, 2, 3, 3, requires_grad=True
+    )
     forward = 2 * 3 * (5 * 8 * 8) * (2 * 3 * 3)
     with Operations() as counted:
         y = torch.nn.functional.conv2d(x, weight, padding=1)
@@ -272,7 +338,9 @@ def test_the_share_of_the_diagonal_is_unbiased_over_pairs_and_right_for_a_known_
     random = torch.Generator().manual_seed(0)
     g = torch.randn(5, 3, generator=random)
     pairs = list(itertools.permutations(g, 2))
-    expected = sum((a * b).square().sum() for a, b in pairs) / sum((a @ b).square() for a, b in pairs)
+    expected = sum((a * b).square().sum() for a, b in pairs) / sum(
+        (a @ b).square() for a, b in pairs
+    )
     assert diagonal_share(g) == pytest.approx(expected.item(), rel=1e-5)
     covariance = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
     samples = torch.randn(3000, 2, generator=random) @ torch.linalg.cholesky(covariance).T
@@ -280,7 +348,9 @@ def test_the_share_of_the_diagonal_is_unbiased_over_pairs_and_right_for_a_known_
     assert diagonal_share(samples @ torch.linalg.eigh(covariance)[1]) == pytest.approx(1, abs=0.02)
 
 
-@pytest.mark.parametrize("name, first", [("mean_alignment", 2), ("critic_anew", 2), ("generator_first", 1)])
+@pytest.mark.parametrize(
+    "name, first", [("mean_alignment", 2), ("critic_anew", 2), ("generator_first", 1)]
+)
 def test_a_variant_of_the_ablation_learns_otherwise_from_that_task_on(
     name, first, finished, tmp_path, tiny_options, call_main
 ):
@@ -294,22 +364,34 @@ def test_a_variant_of_the_ablation_learns_otherwise_from_that_task_on(
     spec.loader.exec_module(variant)
     assert call_main(variant, *tiny_options("mergan_ra", tmp_path / "run")) is None
     for task in (1, 2):
-        ours, theirs = (torch.load(run / f"task_{task}.pt") for run in (tmp_path / "run", finished("mergan_ra")))
+        ours, theirs = (
+            torch.load(run / f"task_{task}.pt") for run in (tmp_path / "run", finished("mergan_ra"))
+        )
         assert ours["method"] == name
-        same = [torch.equal(weight, theirs["generator"][key]) for key, weight in ours["generator"].items()]
+        same = [
+            torch.equal(weight, theirs["generator"][key])
+            for key, weight in ours["generator"].items()
+        ]
         assert all(same) == (task < first)
 
 
 def test_a_sweep_marks_the_best_value_of_each_method_and_surrogate():
     from sweep import COLUMNS, table
 
-    row = lambda *key, mean: dict(zip(COLUMNS, key), **{f"after_{t}": dict(mean=mean, old=1, new=2) for t in (2, 3)})
-    rows = [row("ewc", "pixels", "online", λ, mean=mean) for λ, mean in [(5, 20), (20, 40), (80, 30), (320, 10)]]
+    row = lambda *key, mean: dict(
+        zip(COLUMNS, key), **{f"after_{t}": dict(mean=mean, old=1, new=2) for t in (2, 3)}
+    )
+    rows = [
+        row("ewc", "pixels", "online", λ, mean=mean)
+        for λ, mean in [(5, 20), (20, 40), (80, 30), (320, 10)]
+    ]
     rows += [row("ewc", "critic", "online", 3e3, mean=10)]
     text = table({"arguments": {"iters": 4, "num_tasks": 3}, "rows": rows})
     assert "iters 4, num tasks 3" in text and text.count("(best)") == 1
     assert "| ewc | pixels | online | 20 (best) | 40.0 | 1.0 | 2.0 | 40.0 | 1.0 | 2.0 |" in text
-    assert "| ewc | critic | online | 3000 | 10.0 |" in text and "| 80 | 30.0 |" in text  # critic: others are missing
+    assert (
+        "| ewc | critic | online | 3000 | 10.0 |" in text and "| 80 | 30.0 |" in text
+    )  # critic: others are missing
 
 
 @pytest.mark.parametrize("method", ["ewc", "rewc"])
@@ -333,26 +415,37 @@ def test_the_default_lambda_is_the_best_of_the_sweep(method, fisher, monkeypatch
 # Lists of commands
 
 
-def test_every_line_of_a_list_is_a_command_that_a_script_takes_and_no_two_write_to_the_same_place(monkeypatch):
+def test_every_line_of_a_list_is_a_command_that_a_script_takes_and_no_two_write_to_the_same_place(
+    monkeypatch,
+):
     run_dirs = []
     for path in (ROOT / "benchmark").glob("*.txt"):
         for line in path.read_text().splitlines():
             python, script, *options = line.split()
             monkeypatch.setattr(sys, "argv", [script, *options])
-            run_dirs.append(importlib.import_module(script.removesuffix(".py")).parse_args().run_dir)
+            run_dirs.append(
+                importlib.import_module(script.removesuffix(".py")).parse_args().run_dir
+            )
             assert python == "python"
     assert len(set(run_dirs)) == len(run_dirs) >= 4 * 3 * len(METHODS)  # data sets, seeds
 
 
 def test_the_results_of_mnist_are_those_of_the_list(monkeypatch):
     """Every line of mnist.txt has its scores in results/mnist_cpu, and every score its line, with equal options."""
-    needless = {*eval.ELSEWHERE, "device"}  # the results name the one that they were computed on
-    key = lambda arguments: json.dumps({k: v for k, v in arguments.items() if k not in needless}, sort_keys=True)
+    needless = {*ELSEWHERE, "device"}  # the results name the one that they were computed on
+    key = lambda arguments: json.dumps(
+        {k: v for k, v in arguments.items() if k not in needless}, sort_keys=True
+    )
     listed = []
     for line in (ROOT / "benchmark" / "mnist.txt").read_text().splitlines():
         _, script, *options = line.split()
         monkeypatch.setattr(sys, "argv", [script, *options])
         method = script.removesuffix(".py")
-        listed.append(key(eval.complete({"method": method} | vars(importlib.import_module(method).parse_args()))))
-    scores = [json.loads(path.read_text()) for path in sorted((ROOT / "results" / "mnist_cpu").glob("*.json"))]
-    assert sorted(key(eval.complete(score["arguments"])) for score in scores) == sorted(listed)
+        listed.append(
+            key(complete({"method": method} | vars(importlib.import_module(method).parse_args())))
+        )
+    scores = [
+        json.loads(path.read_text())
+        for path in sorted((ROOT / "results" / "mnist_cpu").glob("*.json"))
+    ]
+    assert sorted(key(complete(score["arguments"])) for score in scores) == sorted(listed)

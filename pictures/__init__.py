@@ -1,0 +1,1 @@
+"""What figures.py draws; a module for each picture."""

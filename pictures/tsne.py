@@ -1,0 +1,69 @@
+"""Real and generated images of one category in the judge's features (MeRGAN figure 4)."""
+
+import sys
+
+import torch
+
+from pictures.canvas import COLOURS, INSTALL, paint, plt, save
+from pictures.groups import setting
+from scoring.judge import embed
+from scoring.reference import RealData, open_reference
+from scoring.runs import compare_data
+
+
+def draw(groups, output, category, tasks, points, data_dir, cache_dir, skipped):
+    """A t-SNE for each method and task. Writes output/tsne.png.
+
+    category: its name. tasks: those after which, None: first, middle and last. points: real images,
+    and as many generated ones. data_dir, cache_dir: None: those of the run.
+    """
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError:
+        sys.exit(f"error: figures.py tsne needs scikit-learn; {INSTALL}")
+    run = groups[0].run
+    data = run.data(data_dir=data_dir, cache_dir=cache_dir)
+    loaded = RealData(**data)
+    for run in (group.run for group in groups):
+        try:
+            compare_data(run, loaded)
+        except ValueError as error:
+            sys.exit(f"error: {run.path} ({error})")
+    reference = open_reference(data, loaded)
+    of_category = reference.test_labels == reference.names.index(category)
+    real = embed(reference.judge, reference.test_images[of_category][:points])
+    if tasks is None:
+        learned = min(g.names.index(category) + 1 for g in groups if category in g.names)
+        last = max(group.tasks for group in groups)
+        tasks = sorted({learned, (learned + last) // 2, last})
+    figure, axes = plt.subplots(
+        len(groups),
+        len(tasks),
+        figsize=(2 * len(tasks) + 0.6, 1.9 * len(groups) + 0.8),
+        squeeze=False,
+        layout="compressed",
+    )
+    for row, group in zip(axes, groups):
+        row[0].set_ylabel(group.label, fontsize=9)
+        for ax, task in zip(row, tasks):
+            ax.set(xticks=[], yticks=[])
+            images = paint(group.run.task(task), category, len(real), skipped)
+            if images is None:
+                continue
+            features = torch.cat([real, embed(reference.judge, images)]).numpy()
+            network = TSNE(init="pca", random_state=0, perplexity=min(30, len(real) / 2))
+            places = network.fit_transform(features)
+            parts = {"real": places[: len(real)], "generated": places[len(real) :]}
+            for (name, part), colour in zip(parts.items(), COLOURS):
+                ax.scatter(*part.T, s=2, color=colour, linewidths=0, alpha=0.6, label=name)
+    for ax, task in zip(axes[0], tasks):
+        ax.set_title(f"after task {task}", fontsize=9)
+    entries = {}
+    for ax in axes.flat:
+        for handle, label in zip(*ax.get_legend_handles_labels()):
+            entries[label] = handle
+    below = dict(loc="outside lower center", ncols=2, markerscale=4, fontsize=9)
+    figure.legend(entries.values(), entries.keys(), **below)
+    title = f"category {category}, t-SNE of the judge's features\n({setting(groups)})"
+    figure.suptitle(title, fontsize=10)
+    save(figure, output / "tsne.png")

@@ -1,0 +1,149 @@
+"""Scores kept on disk under a name that holds all they depend on: what was scored, and the code."""
+
+import ast
+import contextlib
+import functools
+import hashlib
+import inspect
+import json
+import os
+import sys
+import textwrap
+from pathlib import Path
+from types import FunctionType, ModuleType
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def digest(*parts):
+    """SHA-256 over files (Path), tensors and values that JSON can hold."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            data = part.read_bytes()
+        elif torch.is_tensor(part):
+            data = part.contiguous().numpy()
+        else:
+            data = json.dumps(part).encode()
+        total.update(hashlib.sha256(data).digest())
+    return total.hexdigest()
+
+
+def cached(path, key, compute):
+    """The value of compute() (JSON), kept in the file at path under a key that names all it depends on.
+
+    A damaged file counts as none. One that cannot be written is told of; the value is returned.
+    """
+    try:
+        cache = dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        cache = {}
+    if key not in cache:
+        cache[key] = compute()
+        try:
+            write_json(path, cache)
+        except CannotWrite as error:
+            kept = "so what was just scored is not kept for the next time"
+            print(f"warning: {error}, {kept}; make room", file=sys.stderr)
+    return cache[key]
+
+
+class CannotWrite(Exception):
+    """A file that cannot be written, and why."""
+
+
+def write_json(path, value):
+    """Write in one step: a kill or a full disk leaves the old file, never half a new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CannotWrite(f"{path} cannot be written ({error.strerror})") from error
+
+
+def try_writing(folder):
+    """Make a folder if need be, and a file in it, before long work whose results go there."""
+    probe = folder / f"eval_cache.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_text("\n")
+    except OSError as error:
+        raise CannotWrite(f"{folder} cannot be written ({error.strerror})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
+def code_version(*functions, methods_of=()):
+    """Digest of what functions compute: their source and that of all they use.
+
+    Used is what they name: functions, classes and constants of this project, and what those use;
+    and what they call on an argument, if a class in methods_of has a method of that name.
+    Docstrings, comments and layout do not count.
+    """
+    texts, waiting, visited = [], list(functions), set()
+    while waiting:
+        function = unwrapped(waiting.pop())
+        if function in visited:
+            continue
+        visited.add(function)
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        texts.append(without_docstrings(tree))
+        for name, value in used(tree, vars(sys.modules[function.__module__]), methods_of):
+            if isinstance(value, (FunctionType, type)):
+                waiting.append(value)
+            else:
+                texts.append(f"{name} = {value!r}")
+    return digest(sorted(set(texts)))
+
+
+def used(tree, scope, methods_of):
+    """(name, value) of all that a syntax tree uses: this project's functions and classes, constants.
+
+    scope: the names of the module that it stands in.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in scope:
+            found = [(node.id, scope[node.id])]
+        elif isinstance(node, ast.Attribute):
+            owners = [owner for owner in methods_of if node.attr in vars(owner)]
+            module = scope.get(node.value.id) if isinstance(node.value, ast.Name) else None
+            if isinstance(module, ModuleType) and is_ours(module):
+                owners.append(module)
+            found = [(node.attr, vars(owner)[node.attr]) for owner in owners]
+        else:
+            continue
+        for name, value in found:
+            value = unwrapped(value)
+            if isinstance(value, (FunctionType, type)):
+                if is_ours(sys.modules.get(value.__module__)):
+                    yield name, value
+            elif isinstance(value, (int, float, str, tuple, list, dict)):
+                yield name, value
+
+
+def unwrapped(value):
+    """The function below decorators that keep results, or make a property of it."""
+    if isinstance(value, functools.cached_property):
+        return value.func
+    if isinstance(value, property):
+        return value.fget
+    return inspect.unwrap(value) if callable(value) else value
+
+
+def is_ours(module):
+    """Whether a module is a file of this project."""
+    file = getattr(module, "__file__", None)
+    return file is not None and ROOT in Path(file).resolve().parents
+
+
+def without_docstrings(tree):
+    """The source of a syntax tree, laid out anew, less docstrings and comments."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)

@@ -1,0 +1,108 @@
+"""Images of chosen categories from a saved generator."""
+
+import torch
+
+from common import Judge, make_generator
+from scoring.threads import one_thread_each
+
+GROUP = 64  # images normalised together, as in training
+BATCH = 256  # images drawn in one call
+PATIENCE = 4  # z for each image, where a solver has to find a category's images among all
+
+
+def pixels(images):
+    """Images in [−1, 1] → uint8, as a file would hold them."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+class SavedGenerator:
+    """A generator as a run saved it, ready to draw.
+
+    generator: a module of common.py, in training mode to draw with batch statistics, in evaluation
+    mode to draw with standing ones. seen: the indices of the categories that it learned.
+    categories: the names of all. solver: None, or the classifier that names what an unconditional
+    generator (dgr.py) paints, as such a generator cannot be asked for a category.
+    """
+
+    def __init__(self, generator, seen, categories, solver=None):
+        self.generator, self.seen, self.categories = generator, seen, categories
+        self.solver = solver
+        self.device = generator.linear.weight.device
+        self.latent_dim = generator.config["latent_dim"]
+        self.drawn_as = self.drawn = None  # the last images by a solver, and what was asked for
+
+    @classmethod
+    def load(cls, path, device="cpu", standing=False):
+        """From the file that a method script wrote; standing: draw with standing statistics."""
+        snapshot = torch.load(path, map_location=device, weights_only=True)
+        layout = dict(device=device, memory_format=torch.channels_last)
+        generator = make_generator(**snapshot["config"]).to(**layout)
+        generator.load_state_dict(snapshot["generator"])
+        solver = None
+        if "solver" in snapshot:
+            config = snapshot["config"]
+            shape = config["channels"], config["image_size"]
+            solver = Judge(len(snapshot["categories"]), *shape).to(**layout).eval()
+            solver.load_state_dict(snapshot["solver"])
+        # Inside a task, those in the file are of the end of the task before
+        if standing and "_step_" in path.name:
+            with one_thread_each():
+                generator.update_standing_statistics(snapshot["seen"] if solver is None else [0])
+        generator.train(not standing)
+        return cls(generator, snapshot["seen"], snapshot["categories"], solver)
+
+    def draw(self, category, n, seed=0, as_pixels=False):
+        """n images of one category (its index), float [n, C, H, W] in [−1, 1], or uint8 as pixels.
+
+        n is a multiple of 64; with batch statistics, each 64 are normalised together. The same seed
+        means the same z for every generator. By a solver there may be fewer images, or none.
+        """
+        convert = pixels if as_pixels else torch.nn.Identity()
+        if self.solver is not None:
+            # All categories come at once, so keep them for the next call
+            if self.drawn_as != (n, seed, as_pixels):
+                self.drawn = self.draw_by_solver(n, seed, convert)
+                self.drawn_as = (n, seed, as_pixels)
+            return self.drawn[category]
+        random = torch.Generator().manual_seed(seed)
+        z = torch.randn(n, self.latent_dim, generator=random).to(self.device)
+        y = torch.tensor([category], device=self.device)
+
+        @torch.no_grad()
+        def paint(some):
+            return convert(self.generator(some, y.expand(len(some) // GROUP)))
+
+        with one_thread_each() as parallel:
+            return torch.cat(list(parallel(paint, z.split(BATCH))))
+
+    def draw_by_solver(self, n, seed, convert):
+        """{category: at most n of the images that the solver takes for it}, of all that were seen.
+
+        z are drawn until every category has its images, but no more than PATIENCE times as many as
+        asked for over all: a category that is rare among the images has fewer, and one that the
+        solver never names has none.
+        """
+        random = torch.Generator().manual_seed(seed)
+        y = torch.zeros(BATCH // GROUP, dtype=torch.int64, device=self.device)
+        found = {category: [] for category in self.seen}
+        missing = dict.fromkeys(found, n)
+        left = -(-PATIENCE * len(found) * n // BATCH)  # batches, rounded up
+
+        @torch.no_grad()
+        def paint(z):
+            images = self.generator(z.to(self.device), y)
+            return images, self.solver(images).argmax(1)
+
+        with one_thread_each() as parallel:
+            while left and max(missing.values()) > 0:
+                count = min(left, 8)  # at once; what is then more than needed is dropped
+                left -= count
+                batches = [
+                    torch.randn(BATCH, self.latent_dim, generator=random) for _ in range(count)
+                ]
+                for images, named in parallel(paint, batches):
+                    for category in found:
+                        chosen = images[named == category][: max(0, missing[category])]
+                        found[category].append(convert(chosen))
+                        missing[category] -= len(chosen)
+        return {category: torch.cat(parts) for category, parts in found.items()}

@@ -1,0 +1,179 @@
+"""Reading what a method script wrote: its arguments, its log, its saved generators."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+
+import torch
+
+from common import data_options
+
+SETTING = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")
+# Options that change no result, or whose effect is compared otherwise
+ELSEWHERE = (
+    "run_dir",
+    "data_dir",
+    "cache_dir",
+    "data",
+    "overwrite",
+    "log_every",
+    "checkpoint_every",
+    "snapshots",
+    "cuda_graph",
+    "hardware",
+)
+# What runs did before these options came
+BEFORE = {
+    "categories": "",
+    "images_per_category": None,
+    "image_size": 32,
+    "crop": False,
+    "conditioning": "cbn",
+    "processes": 1,
+}
+
+
+def complete(arguments):
+    """The arguments of a run, with those options that it is too old to have."""
+    replay = {"replay": "share"} if arguments["method"].startswith("mergan") else {}
+    return BEFORE | replay | arguments
+
+
+def find_runs(paths):
+    """Sorted paths of the runs (folders with args.json) at or below paths; links are followed.
+
+    A run that is reached on several ways counts once.
+    """
+    found, visited = {}, set()
+    for root in paths:
+        for folder, below, files in os.walk(root, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in visited:  # a loop of links, or a second way
+                below.clear()
+                continue
+            visited.add(real)
+            below.sort()
+            if "args.json" in files:
+                found[real] = Path(folder)
+    return sorted(found.values())
+
+
+def no_run(paths):
+    """The error line where there is none."""
+    return (
+        f"error: no run (a folder with args.json) in {', '.join(map(str, paths))}; "
+        "train one with: python sft.py"
+    )
+
+
+def command(script, *words):
+    """A command that can be pasted into a shell."""
+    return shlex.join(["python", script, *map(str, words)])
+
+
+class Run:
+    """One run of a method script."""
+
+    def __init__(self, path):
+        """path: its folder. ValueError, KeyError, TypeError or AttributeError if args.json is not
+        what a method script writes.
+        """
+        self.path = path
+        arguments = json.loads((path / "args.json").read_text())
+        if not {"method", "seed", *SETTING} <= arguments.keys():
+            raise ValueError("not the arguments of a method script")
+        if not 1 <= arguments["num_tasks"] < 10**4:
+            raise ValueError(f"num_tasks is {arguments['num_tasks']}")
+        self.arguments = complete(arguments)
+        self.method, self.seed = arguments["method"], arguments["seed"]
+        self.tasks, self.iters = arguments["num_tasks"], arguments["iters"]
+
+    def data(self, **changes):
+        """The arguments of load_dataset, less split, with those changes that are not None."""
+        changes = {name: value for name, value in changes.items() if value is not None}
+        return data_options(self.arguments) | changes
+
+    def own_options(self):
+        """The options that tell this run from others, less the seed."""
+        return {k: v for k, v in self.arguments.items() if k not in ("seed", *ELSEWHERE)}
+
+    def task(self, task):
+        """Path of the generator after a task, counted from 1."""
+        return self.path / f"task_{task}.pt"
+
+    def finished(self):
+        """Whether the generator after the last task is there."""
+        return self.task(self.tasks).exists()
+
+    def inside(self):
+        """Path by (task, step) of the generators saved inside tasks."""
+        found = {}
+        for path in self.path.glob("snapshots/task_*_step_*.pt"):
+            _, task, _, step = path.stem.split("_")
+            found[int(task), int(step)] = path
+        return found
+
+    def snapshots(self):
+        """Path by (task, step) of every saved generator, in the order of training."""
+        ends = {(task, self.iters): self.task(task) for task in range(1, self.tasks + 1)}
+        found = {moment: path for moment, path in ends.items() if path.exists()}
+        return dict(sorted((found | self.inside()).items()))
+
+    def names(self):
+        """Names of all categories of the data, from any readable snapshot; None if there is none."""
+        ends = [self.task(task) for task in range(1, self.tasks + 1)]
+        for path in [*(path for path in ends if path.exists()), *self.inside().values()]:
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True)["categories"]
+            except Exception:  # a damaged file; that is told where it is scored or drawn
+                continue
+        return None
+
+    def log(self):
+        """The whole lines of metrics.jsonl, as dicts."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+    def reached(self):
+        """How far the run has come, in words."""
+        try:
+            line = self.log()[-1]
+            return f"task {line['task']} of {self.tasks}, step {line['step']} of {self.iters}"
+        except IndexError:
+            return "nothing logged yet"
+        except (ValueError, KeyError, TypeError):
+            return "its metrics.jsonl is damaged"
+
+
+def compare_data(run, real, allowed=False):
+    """Make sure that a run is scored against the data that it learned.
+
+    Names of categories and the fingerprint of the training images are compared, where the run
+    holds them. real: RealData. ValueError that says what differs; allowed: images may differ, where all names
+    agree. Returns None if nothing differs, else the images learned and there, in words.
+    """
+    learned, found = run.names(), real.names
+    if learned is not None and learned != found:
+        missing = [name for name in learned if name not in found]
+        added = [name for name in found if name not in learned]
+        parts = [f"{len(learned)} categories were learned, {len(found)} are there"]
+        if missing:
+            parts.append(f"missing: {', '.join(missing)}")
+        if added:
+            parts.append(f"added: {', '.join(added)}")
+        if not missing + added:
+            parts.append(f"the order was {', '.join(learned)}, and is {', '.join(found)}")
+        raise ValueError(f"other data than was learned: {'; '.join(parts)}; restore it")
+    fingerprint = run.arguments.get("data")
+    if fingerprint in (None, real.fingerprint):
+        return None
+    differing = f"training images {fingerprint} learned, {real.fingerprint} scored"
+    if not allowed:
+        raise ValueError(
+            f"other data than was learned: {differing}; restore it, "
+            "or score on purpose on other data with --other-data"
+        )
+    return differing

@@ -1,0 +1,134 @@
+"""The cache of decoded images: made once, whole or not at all, and read where nothing can be written."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, photograph, refused
+
+from common import load_dataset
+from datafiles import cache
+from datafiles.locks import lock
+
+PREPARE = [sys.executable, "prepare.py", "--dataset", "folder", "--image-size", "32", "--data-dir"]
+
+
+@pytest.fixture
+def photos(tiny_photos, tmp_path):
+    """A copy of three categories of 20 photographs each, to be changed."""
+    return shutil.copytree(tiny_photos, tmp_path / "photos")
+
+
+def load(folder, split="train", **options):
+    return load_dataset("folder", folder, split, image_size=32, **options)
+
+
+def changed(code, *arguments):
+    """A process that runs prepare.py after some lines of code."""
+    code += "\nimport prepare, sys; sys.argv = sys.argv[1:]; prepare.main()"
+    command = [sys.executable, "-c", code, *PREPARE[1:], *arguments]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_second_call_reads_the_cache_and_a_changed_folder_is_decoded_again(photos, monkeypatch):
+    before = np.array(load(photos)[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "decode", None)
+        assert np.array_equal(load(photos)[0], before)
+    for path in (photos / "attic").iterdir():
+        photograph(5).save(path)
+    assert not np.array_equal(load(photos)[0], before)
+
+
+def test_cache_dir_takes_the_cache_and_nothing_is_written_beside_the_images(photos, tmp_path):
+    before = sorted(photos.rglob("*"))
+    load(photos, cache_dir=tmp_path / "elsewhere")
+    assert sorted(photos.rglob("*")) == before and list((tmp_path / "elsewhere").glob("*.u8"))
+    (tmp_path / "file").write_text("in the way")
+    message = refused("folder", photos, "train", cache_dir=tmp_path / "file")
+    assert f"{tmp_path / 'file'} cannot be written" in message
+    assert "choose another --cache-dir" in message
+
+
+def test_a_ready_cache_is_read_without_writing(photos, monkeypatch):
+    before = np.array(load(photos)[0])
+    (photos / ".cache" / "lock").unlink()
+    files = {path: path.stat().st_mtime_ns for path in photos.rglob("*")}
+    assert np.array_equal(load(photos)[0], before)
+    assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == files
+
+
+def test_a_killed_build_leaves_no_cache_and_the_next_one_is_whole(photos, tmp_path):
+    slow = "from datafiles import cache; import time; decode = cache.decode\n"
+    slow += "cache.decode = lambda *arguments: (time.sleep(0.3), decode(*arguments))[1]"
+    process = changed(slow, photos)
+    while not list((photos / ".cache").glob("*.tmp")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not list((photos / ".cache").glob("*.u8"))
+    for split in ("train", "test"):
+        whole = load(photos, split, cache_dir=tmp_path / "uninterrupted")[0]
+        assert np.array_equal(load(photos, split)[0], whole)
+    assert not list((photos / ".cache").glob("*.tmp"))
+
+
+def test_of_two_processes_one_decodes_and_the_other_waits(photos):
+    both = [
+        subprocess.Popen([*PREPARE, photos], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum(output.count("decoded once") for output in outputs) == 1
+    for output in outputs:
+        assert "train: attic 18, barn 18, cellar 18; [3, 32, 32]" in output
+        assert "test: attic 2, barn 2" in output
+
+
+def test_a_process_that_waits_says_so_and_goes_on_when_the_other_is_done(photos):
+    with lock(photos / ".cache", "--cache-dir"):
+        process = subprocess.Popen([*PREPARE, photos], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert "waiting for another process" in process.stdout.readline()
+    assert "decoded once" in process.communicate()[0] and process.returncode == 0
+
+
+def test_a_summary_that_was_lost_is_made_again_and_a_damaged_one_is_named(photos):
+    before = np.array(load(photos)[0])
+    (summary,) = (photos / ".cache").glob("*.json")
+    summary.unlink()
+    assert np.array_equal(load(photos)[0], before) and summary.exists()
+    summary.write_text('{"half')
+    assert f"{summary} is damaged" in refused("folder", photos, "train", image_size=32)
+
+
+def test_a_cache_of_the_wrong_size_is_named(photos):
+    load(photos)
+    (path,) = (photos / ".cache").glob("*_train.u8")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert f"{path} is damaged" in refused("folder", photos, "train", image_size=32)
+
+
+def test_a_disk_without_room_is_told_before_decoding(photos, monkeypatch):
+    usage = shutil._ntuple_diskusage(10**6, 10**6, 10**4)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(cache, "decode", None)
+    message = refused("folder", photos, "train", image_size=32)
+    assert "0.00 GB free, the cache of 60 images needs" in message
+
+
+def test_a_disk_that_fills_up_ends_in_one_line_and_leaves_nothing(photos):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, 10**5))"
+    process = changed(limit, photos)
+    _, errors = process.communicate()
+    assert process.returncode == 1 and errors.startswith("error: ") and errors.count("\n") == 1
+    assert "could not be written" in errors
+    names = [path.name for path in (photos / ".cache").iterdir()]
+    assert [name for name in names if not name.startswith("lock")] == []

@@ -1,0 +1,214 @@
+"""Encoded images become pixels: geometry, colours, and the range of values."""
+
+import io
+import json
+import threading
+import time
+import zlib
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import photograph
+from PIL import Image, UnidentifiedImageError
+
+from common import load_dataset
+from datafiles.decode import MAX_PIXELS, Memory, decode
+
+
+def encoded(image, suffix="png", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, {"jpg": "JPEG"}.get(suffix, suffix.upper()), **options)
+    return buffer.getvalue()
+
+
+def pixels_of(image, suffix="png", size=32, crop=False, **options):
+    return decode(io.BytesIO(encoded(image, suffix, **options)), size, crop).pixels
+
+
+def test_an_image_of_the_right_size_is_kept_as_it_is():
+    image = photograph(1, (64, 64))
+    pixels = pixels_of(image, size=64)
+    assert pixels.shape == (3, 64, 64) and pixels.dtype == np.uint8
+    assert np.array_equal(pixels.transpose(1, 2, 0), np.asarray(image))
+
+
+def test_larger_images_are_antialiased_and_squashed_to_a_square():
+    image = photograph(2, (256, 192))
+    x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
+    bicubic = dict(mode="bicubic", antialias=True, align_corners=False)
+    reference = F.interpolate(x, (64, 64), **bicubic)[0].clamp(0, 255)
+    pixels = torch.from_numpy(pixels_of(image, size=64)).float()
+    assert (pixels - reference).abs().max() < 3 and (pixels - reference).abs().mean() < 0.5
+    aliased = F.interpolate(x, (64, 64))[0]
+    assert (pixels - aliased).abs().mean() > 2
+
+
+@pytest.mark.parametrize("size", [(96, 32), (32, 96)])
+def test_crop_takes_the_middle(size):
+    image = Image.new("RGB", size, "red")
+    left, top = ((length - 32) // 2 for length in size)
+    image.paste("lime", (left, top, left + 32, top + 32))
+    cropped, squashed = pixels_of(image, crop=True), pixels_of(image)
+    assert (cropped[1] == 255).all() and (cropped[0] == 0).all()
+    assert squashed[0].max() == 255 and squashed[1].max() == 255
+
+
+def test_orientation_of_a_camera_is_followed():
+    upright = photograph(3, (64, 48))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise to view
+    turned = pixels_of(upright.transpose(Image.Transpose.ROTATE_90), "jpg", exif=exif, quality=100)
+    plain = pixels_of(upright, "jpg", quality=100)
+    assert np.abs(turned.astype(int) - plain).mean() < 2
+
+
+def test_grey_palette_cmyk_and_sixteen_bit_images_become_rgb():
+    image = photograph(4, (32, 32))
+    grey = np.asarray(image.convert("L"))
+    for mode in ("L", "LA"):
+        assert np.array_equal(pixels_of(image.convert(mode)), np.stack([grey] * 3))
+    sixteen = Image.fromarray(grey.astype(np.uint16) * 257)
+    assert sixteen.mode.startswith("I;16")
+    assert np.array_equal(pixels_of(sixteen), np.stack([grey] * 3))
+    rgb = np.asarray(image).transpose(2, 0, 1).astype(int)
+    assert np.abs(pixels_of(image.quantize(256)) - rgb).mean() < 8
+    assert np.abs(pixels_of(image.convert("CMYK"), "jpg", quality=100) - rgb).mean() < 8
+
+
+def test_transparency_turns_white():
+    image = Image.new("RGBA", (32, 32), (255, 0, 0, 0))
+    image.paste((0, 0, 255, 255), (0, 0, 16, 32))
+    pixels = pixels_of(image)
+    assert (pixels[:, :, 20:] == 255).all()
+    assert (pixels[0, :, :12] == 0).all() and (pixels[2, :, :12] == 255).all()
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_what_is_no_image_is_told_from_a_damaged_one(data):
+    with pytest.raises(UnidentifiedImageError):
+        decode(io.BytesIO(data), 32, False)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_a_truncated_image_does_not_decode(suffix):
+    data = encoded(photograph(5), suffix)
+    assert decode(io.BytesIO(data), 32, False).pixels.shape == (3, 32, 32)
+    with pytest.raises(Exception):
+        decode(io.BytesIO(data[: len(data) // 2]), 32, False)
+
+
+# The range of values
+
+
+def ramp(seed):
+    """Values from 0 to 1, a gradient that differs with the seed. float [24, 24]"""
+    rows, columns = np.mgrid[0:24, 0:24] / 23
+    return (rows + (1 + seed % 5) * columns) / (2 + seed % 5)
+
+
+def write_ramps(folder, dtype, white, suffix, darker=()):
+    """Two categories of 8 images of values 0 … white; those in darker reach a fiftieth of it."""
+    for category in ("dusk", "noon"):
+        (folder / category).mkdir(parents=True)
+        for seed in range(8):
+            values = ramp(seed) * white / (50 if seed in darker else 1)
+            if dtype != np.float32:
+                values = values.round()
+            path = folder / category / f"{seed}{suffix}"
+            Image.fromarray(values.astype(dtype)).save(path)
+    return folder
+
+
+TYPES = {
+    "float 0 to 1": (np.float32, 1, ".tif"),
+    "float 0 to 255": (np.float32, 255, ".tif"),
+    "float 0 to 65535": (np.float32, 65535, ".tif"),
+    "32-bit integers 0 to 255": (np.int32, 255, ".tif"),
+    "32-bit integers 0 to 65535": (np.int32, 65535, ".tif"),
+    "10 of 16 bits": (np.uint16, 1023, ".png"),
+    "12 of 16 bits": (np.uint16, 4095, ".png"),
+    "16 of 16 bits": (np.uint16, 65535, ".png"),
+}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("darker", [(), (2, 3, 5)])
+def test_values_of_every_type_give_the_same_picture_as_8_bits(tmp_path, kind, darker, capsys):
+    dtype, white, suffix = TYPES[kind]
+    write_ramps(tmp_path / "wide", dtype, white, suffix, darker)
+    write_ramps(tmp_path / "eight", np.uint8, 255, suffix, darker)
+    wide, eight = (
+        [
+            load_dataset("folder", tmp_path / name, split, image_size=32)[0]
+            for split in ("train", "test")
+        ]
+        for name in ("wide", "eight")
+    )
+    output = capsys.readouterr().out
+    for ours, theirs in zip(wide, eight):
+        assert np.abs(np.asarray(ours).astype(int) - theirs).max() <= 2
+    assert f"white is {white}" in output and "nearly constant" not in output
+
+
+def test_floats_beyond_their_range_are_cut_off_or_left_out(tmp_path, capsys):
+    write_ramps(tmp_path, np.float32, 1, ".tif")
+    Image.fromarray((ramp(0) * 1.05 - 0.02).astype(np.float32)).save(tmp_path / "dusk" / "0.tif")
+    for number, values in enumerate([ramp(0) - 5, ramp(0) * 1e9, ramp(0) * np.nan]):
+        Image.fromarray(values.astype(np.float32)).save(tmp_path / "noon" / f"x{number}.tif")
+    assert len(load_dataset("folder", tmp_path, "train", image_size=32)[0]) == 12
+    output = capsys.readouterr().out
+    assert "white is 1" in output and "left out, as they do not decode: 3 images" in output
+    assert "float values from -5 to -4, expected 0 to one of [1, 255, 65535]" in output
+
+
+def test_a_nearly_constant_category_is_warned_about(tmp_path, capsys):
+    write_ramps(tmp_path, np.uint8, 255, ".png")
+    for path in (tmp_path / "dusk").iterdir():
+        Image.fromarray((np.asarray(Image.open(path)) // 16)).save(path)  # as 12 bits read as 16
+    load_dataset("folder", tmp_path, "train", image_size=32)
+    output = capsys.readouterr().out
+    assert "warning: the images are nearly constant in dusk (standard deviation" in output
+    load_dataset("folder", tmp_path, "train", image_size=32)
+    assert "nearly constant in dusk" in capsys.readouterr().out  # from the cache too
+
+
+# Large images
+
+
+def png_header(width, height):
+    """The beginning of a PNG that says that the image is so large."""
+    chunk = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\1\0\0\0\0"
+    check = zlib.crc32(chunk).to_bytes(4, "big")
+    return b"\x89PNG\r\n\x1a\n" + b"\0\0\0\x0d" + chunk + check + b"\0\0\0\x64IDAT"
+
+
+def test_the_limit_on_pixels_is_ours_and_is_told(tmp_path, capsys):
+    write_ramps(tmp_path, np.uint8, 255, ".png")
+    for name, size in [("under", (15_000, 15_000)), ("over", (20_000, 20_000))]:
+        (tmp_path / "noon" / f"{name}.png").write_bytes(png_header(*size))
+    load_dataset("folder", tmp_path, "train", image_size=32)
+    (summary,) = (tmp_path / ".cache").glob("*.json")
+    left_out = json.loads(summary.read_text())["left_out"]
+    assert left_out["noon/over.png"] == f"20000×20000 pixels are more than {MAX_PIXELS:,}"
+    assert "pixels" not in left_out["noon/under.png"]  # which is damaged, but not too large
+
+
+def test_threads_share_the_memory_of_large_images():
+    memory, inside, most = Memory(100), [], []
+
+    def work(amount):
+        with memory.use(amount):
+            inside.append(amount)
+            most.append(sum(inside))
+            time.sleep(0.02)
+            inside.remove(amount)
+
+    threads = [threading.Thread(target=work, args=(amount,)) for amount in [60, 60, 30, 30, 500]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 5 and all(amount <= 100 or amount == 500 for amount in most)
+    assert memory.free == 100

@@ -1,0 +1,423 @@
+"""Folders of images: which files are images, which folders are categories and splits, what is refused."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import unicodedata
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, TINY, photograph, refused
+from PIL import Image
+
+import prepare
+from common import load_dataset, use_any_encoding
+from datafiles.cache import hold_out
+from datafiles.decode import decode
+from datafiles.folders import list_files
+from datafiles.names import natural_order, parse_categories, write_categories
+
+CATEGORIES = ["attic", "barn", "cellar"]
+
+
+@pytest.fixture
+def photos(tiny_photos, tmp_path):
+    """A copy of three categories of 20 photographs each, to be changed."""
+    return shutil.copytree(tiny_photos, tmp_path / "photos")
+
+
+def load(folder, split="train", **options):
+    return load_dataset("folder", folder, split, **{"image_size": 32, **options})
+
+
+def counts(folder, split="train", **options):
+    """Images of a split by category."""
+    _, labels, names = load(folder, split, **options)
+    return dict(zip(names, torch.bincount(labels, minlength=len(names)).tolist()))
+
+
+def write_images(folder, count=8, suffix="png", first=0):
+    """Small images, all different, named 00, 01, …"""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        pixels = np.random.default_rng([number, *os.fsencode(folder)]).integers(0, 256, (8, 8, 3))
+        buffer = io.BytesIO()
+        image_format = {"jfif": "JPEG", "tif": "TIFF", "jp2": "JPEG2000", "": "PNG"}.get(
+            suffix, suffix.upper()
+        )
+        Image.fromarray(pixels.astype(np.uint8)).save(buffer, image_format)
+        name = f"{number:02d}.{suffix}" if suffix else f"{number:02d}"
+        (folder / name).write_bytes(buffer.getvalue())
+    return folder
+
+
+def summary_of(folder):
+    (path,) = (folder / ".cache").glob("*.json")
+    return json.loads(path.read_text())
+
+
+# Order and splits
+
+
+def test_a_folder_is_read_in_order_with_a_tenth_held_out(photos):
+    parts = {split: load(photos, split) for split in ("train", "test")}
+    for split, (images, labels, names) in parts.items():
+        n = {"train": 18, "test": 2}[split]
+        assert images.shape == (3 * n, 3, 32, 32) and images.dtype == np.uint8
+        assert labels.tolist() == [0] * n + [1] * n + [2] * n and names == CATEGORIES
+    for c, category in enumerate(CATEGORIES):
+        paths = sorted((photos / category).iterdir())
+        every = [decode(path, 32, False).pixels.tobytes() for path in paths]
+        train, test = (
+            [image.tobytes() for image in parts[split][0][parts[split][1] == c]]
+            for split in ("train", "test")
+        )
+        assert train == [image for image in every if image in train]
+        assert sorted(train + test) == sorted(every)
+
+
+@pytest.mark.parametrize("train, test", [("", "test"), ("train", "test"), ("train", "val")])
+def test_a_test_split_that_is_there_is_used(photos, tmp_path, train, test):
+    target = tmp_path / "split"
+    shutil.copytree(photos, target / train)
+    for category in CATEGORIES:
+        write_images(target / test / category, 2)
+    assert counts(target) == dict.fromkeys(CATEGORIES, 20)
+    assert counts(target, "test") == dict.fromkeys(CATEGORIES, 2)
+    shutil.rmtree(target / test / "barn")
+    assert f"the test split has no {target / test / 'barn'}" in refused("folder", target, "train")
+
+
+def test_another_image_leaves_the_held_out_ones_held_out(photos):
+    before = {image.tobytes() for image in load(photos, "test")[0]}
+    photograph(1234).save(photos / "attic" / "05 more.png")
+    after = {image.tobytes() for image in load(photos, "test")[0]}
+    assert len(before) == len(after) == 6 and len(before & after) >= 5
+
+
+def test_categories_are_learned_in_the_order_asked_for(photos):
+    options = dict(categories="cellar, attic", images_per_category=10)
+    images, labels, names = load(photos, **options)
+    assert names == ["cellar", "attic"] and torch.bincount(labels).tolist() == [8, 8]
+    everything, theirs, _ = load(photos)
+    assert images[0].tobytes() in [image.tobytes() for image in everything[theirs == 2]]
+    assert len(load(photos, "test", **options)[0]) == 4
+
+
+def test_image_size_and_crop_have_caches_of_their_own(photos):
+    small, _, _ = load(photos)
+    assert small.shape == (54, 3, 32, 32) and load(photos, image_size=64)[0].shape[2:] == (64, 64)
+    assert not np.array_equal(load(photos, crop=True)[0], small)
+    assert np.array_equal(load(photos)[0], small)
+
+
+def test_numbered_categories_are_in_the_order_of_their_numbers(tmp_path):
+    for number in range(12):
+        write_images(tmp_path / str(number), 6)
+    assert load(tmp_path)[2] == [str(number) for number in range(12)]
+
+
+def test_natural_order_changes_the_order_of_numbers_only():
+    names = ["a-b", "a1", "beach", "beach 2", "beach2", "Beach", "été", "01", "1", "x.y"]
+    assert sorted(names, key=natural_order) == sorted(names)
+    assert sorted(["c10", "c9", "c10b2", "c10b10"], key=natural_order) == [
+        "c9",
+        "c10",
+        "c10b2",
+        "c10b10",
+    ]
+
+
+# Which sub-folders are splits, and which are categories
+
+
+@pytest.mark.parametrize(
+    "train, test",
+    [("Training", "Testing"), ("TRAIN", "Validation"), ("train", "valid"), ("", "Test")],
+)
+def test_splits_are_found_in_their_usual_spellings(tmp_path, train, test):
+    for category in ("beach", "city"):
+        write_images(tmp_path / train / category, 8)
+        write_images(tmp_path / test / category, 3)
+    assert counts(tmp_path) == {"beach": 8, "city": 8}
+    assert counts(tmp_path, "test") == {"beach": 3, "city": 3}
+
+
+def test_a_flat_split_beside_the_categories_is_left_out_with_a_line(tmp_path, capsys):
+    for category in ("beach", "city", "test", "train"):
+        write_images(tmp_path / category, 8)
+    assert counts(tmp_path) == {"beach": 6, "city": 6}
+    output = capsys.readouterr().out
+    assert "data: left out, as a split needs category folders in it: train, test" in output
+    assert len([line for line in output.splitlines() if "left out" in line]) == 1
+    # Whoever asks for a category of that name gets it.
+    assert counts(tmp_path, categories="beach,test") == {"beach": 6, "test": 6}
+    assert "needs category folders in it: train in" in capsys.readouterr().out
+
+
+def test_flat_splits_without_categories_are_refused(tmp_path):
+    write_images(tmp_path / "train", 8)
+    write_images(tmp_path / "test", 8)
+    message = refused("folder", tmp_path, "train")
+    assert "train, test: no category folders in it" in message and "train/<category>/" in message
+
+
+def test_a_flat_test_split_beside_train_is_left_out_with_a_line(tmp_path, capsys):
+    for category in ("beach", "city"):
+        write_images(tmp_path / "train" / category, 20)
+    write_images(tmp_path / "test", 8)
+    write_images(tmp_path / "extra", 8)
+    assert counts(tmp_path, "test") == {"beach": 2, "city": 2}
+    assert counts(tmp_path) == {"beach": 18, "city": 18}
+    output = capsys.readouterr().out
+    assert "needs category folders in it: test" in output
+    assert f"left out, as it lies beside {tmp_path / 'train'}: extra" in output
+
+
+def test_two_folders_for_one_split_are_refused(tmp_path):
+    for split in ("train", "Training"):
+        for category in ("beach", "city"):
+            write_images(tmp_path / split / category, 8)
+    assert "Training and train, expected one folder for train" in refused(
+        "folder", tmp_path, "train"
+    )
+
+
+def test_a_second_test_split_and_categories_without_training_images_are_told(tmp_path, capsys):
+    for split in ("train", "test", "val"):
+        for category in ("beach", "city"):
+            write_images(tmp_path / split / category, 5)
+    write_images(tmp_path / "test" / "lake", 5)
+    counts(tmp_path)
+    output = capsys.readouterr().out
+    assert f"left out: {tmp_path / 'val'}; the test split is {tmp_path / 'test'}" in output
+    assert f"no training images: {tmp_path / 'test'}: lake" in output
+
+
+def test_a_category_that_holds_categories_is_asked_about(tmp_path, capsys):
+    for split in ("seg_train", "seg_test"):
+        for category in ("beach", "city"):
+            write_images(tmp_path / split / category, 4)
+    write_images(tmp_path / "zoo" / "pictures", 8)  # one sub-folder: nothing to ask
+    assert list(counts(tmp_path)) == ["seg_test", "seg_train", "zoo"]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "is one category" in line]
+    assert len(lines) == 2 and "(beach, city)" in lines[0]
+    assert f"use --data-dir {tmp_path / 'seg_test'}" in lines[0]
+
+
+def test_a_folder_around_the_categories_is_named_as_a_shell_takes_it(tmp_path):
+    for category in ("beach", "city"):
+        write_images(tmp_path / "my photos" / category, 8)
+    message = refused("folder", tmp_path, "train")
+    inner = tmp_path / "my photos"
+    assert f"if the categories or splits are beach, city, use --data-dir '{inner}'" in message
+
+
+def test_an_empty_training_folder_needs_no_test_folder(tmp_path, capsys):
+    for category in ("beach", "city"):
+        write_images(tmp_path / "train" / category, 4)
+        write_images(tmp_path / "test" / category, 2)
+    (tmp_path / "train" / "void").mkdir()
+    assert counts(tmp_path) == {"beach": 4, "city": 4}
+    assert "left out, as no image is in it: void" in capsys.readouterr().out
+
+
+# Which files are images
+
+
+def test_images_at_any_depth_count_and_hidden_files_do_not(photos):
+    (photos / "attic" / "deeper").mkdir()
+    photograph(7).save(photos / "attic" / "deeper" / "UPPER.JPG")
+    photograph(8).save(photos / "attic" / ".hidden.png")
+    assert len(list_files(photos / "attic")) == 21
+    (photos / "attic" / "loop").symlink_to(photos / "attic")
+    (photos / "barn" / "loop").symlink_to(photos)
+    assert len(list_files(photos / "attic")) == 21
+    assert len(list_files(photos / "barn")) == 61  # with attic, cellar and itself, once
+    assert sum(len(load(photos, split)[0]) for split in ("train", "test")) == 21 + 61 + 20
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "ppm", "jp2", "tif", ""])
+def test_what_pillow_opens_is_an_image_whatever_its_name(tmp_path, suffix):
+    for category in ("beach", "city"):
+        write_images(tmp_path / category, 10, "png")
+        write_images(tmp_path / category, 10, suffix, first=10)
+    assert counts(tmp_path) == {"beach": 18, "city": 18}
+
+
+def test_files_that_are_no_images_are_counted_by_suffix(tmp_path, capsys):
+    for category in ("beach", "city"):
+        write_images(tmp_path / category, 8)
+        for number in range(5):
+            (tmp_path / category / f"{number}.heic").write_bytes(b"ftypheic")
+    (tmp_path / "city" / "notes.txt").write_text("no image")
+    (tmp_path / "city" / "Makefile").write_text("no image")
+    for _ in range(2):  # decoded, and from the cache
+        assert counts(tmp_path) == {"beach": 6, "city": 6}
+        output = capsys.readouterr().out
+        expected = "passed over, as they are no images that Pillow opens: 10 .heic, 1"
+        assert expected in output and "1 .txt" in output and "1 no suffix" in output
+    assert summary_of(tmp_path)["passed_over"] == {".heic": 10, ".txt": 1, "no suffix": 1}
+
+
+def test_a_category_without_any_image_says_what_its_files_are(tmp_path):
+    for category in ("beach", "city"):
+        (tmp_path / category).mkdir()
+        for number in range(8):
+            (tmp_path / category / f"{number}.heic").write_bytes(b"ftypheic")
+    message = refused("folder", tmp_path, "train")
+    assert "found 0 usable categories" in message and "8 .heic" in message
+    write_images(tmp_path / "lake", 8)
+    message = refused("folder", tmp_path, "train", categories="beach,lake")
+    assert "category beach has 0 training and 0 test images" in message and "8 .heic" in message
+
+
+def test_unreadable_images_are_named_with_the_reason_and_left_out(photos, capsys):
+    path = photos / "barn" / "04.jpg"
+    path.write_bytes(path.read_bytes()[:300])
+    (photos / "cellar" / "99.png").write_text("no image")
+    (photos / "cellar" / "98.png").symlink_to(photos / "nowhere.png")
+    total = sum(len(load(photos, split)[0]) for split in ("train", "test"))
+    output = capsys.readouterr().out
+    assert total == 59 and "left out, as they do not decode: 3 images" in output
+    left_out = summary_of(photos)["left_out"]
+    assert sorted(left_out) == ["barn/04.jpg", "cellar/98.png", "cellar/99.png"]
+    assert "truncated" in left_out["barn/04.jpg"].lower()
+    assert left_out["cellar/98.png"] == "No such file or directory"
+    assert left_out["cellar/99.png"] == "no image that Pillow opens"
+    for name, why in left_out.items():
+        assert f"{name}: {why}" in output
+    assert str(photos / ".cache") in output
+
+
+def test_files_that_do_not_decode_take_no_place_among_the_first(photos):
+    for name in ("00.png", "01.jpg", "02.webp"):
+        (photos / "barn" / name).write_bytes(b"broken")
+    assert counts(photos, images_per_category=17) == {"attic": 15, "barn": 15, "cellar": 15}
+    assert counts(photos, "test", images_per_category=17) == dict.fromkeys(CATEGORIES, 2)
+
+
+def test_files_that_do_not_decode_take_no_place_in_the_test_split(photos):
+    names = sorted(path.name for path in (photos / "barn").iterdir())
+    held_out = [name for name, out in zip(names, hold_out(names)) if out]
+    for name in held_out:
+        (photos / "barn" / name).write_bytes(b"broken")
+    assert counts(photos, "test") == dict.fromkeys(CATEGORIES, 2)
+    assert counts(photos)["barn"] == 16
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+@pytest.mark.parametrize("category", ["attic", "barn"])
+def test_the_same_image_in_two_categories_or_splits_is_told(photos, capsys, category, held_out):
+    names = sorted(path.name for path in (photos / "attic").iterdir())
+    test = [name for name, out in zip(names, hold_out(names)) if out]
+    train = [name for name in names if name not in test]
+    source, target = (test, train) if held_out else (train, test)
+    shutil.copy(photos / "attic" / source[0], photos / category / target[0])
+    load(photos)
+    assert "warning: in two categories or splits: 1 images" in capsys.readouterr().out
+
+
+# Too little
+
+
+def test_an_empty_category_is_left_out_and_told_or_refused_when_asked_for(photos, capsys):
+    (photos / "void").mkdir()
+    (photos / "docs").mkdir()
+    (photos / "docs" / "README.md").write_text("no image")
+    assert load(photos)[2] == CATEGORIES
+    assert "left out, as no image is in it: docs, void" in capsys.readouterr().out
+    message = refused("folder", photos, "train", categories="void,attic")
+    assert "category void has 0 training and 0 test images" in message
+
+
+def test_unusable_folders_end_in_one_clear_line(photos, tmp_path):
+    def fails(**options):
+        return refused("folder", photos, "train", **options)
+
+    assert "is no folder" in refused("folder", tmp_path / "nowhere", "train")
+    assert "found 0 usable categories" in refused("folder", photos / "attic", "train")
+    assert "no sub-folder zoo; found attic, barn, cellar" in fails(categories="zoo,attic")
+    assert "expected different names" in fails(categories="attic,attic")
+    assert "found 1 usable categories (attic)" in fails(categories="attic")
+    assert "expected at least 4" in fails(images_per_category=3)
+    write_images(photos / "few", 5)
+    message = fails()
+    assert "category few has 3 training and 2 test images" in message
+    assert "--categories attic,barn,cellar" in message
+    shutil.rmtree(photos / "few")
+    for path in (photos / "barn").iterdir():
+        path.write_bytes(b"broken")
+    message = fails()
+    assert (
+        "category barn has 0 training and 0 test images (left out: 20 files, the first" in message
+    )
+    assert "00.png: no image that Pillow opens" in message
+    assert not list((photos / ".cache").glob("*.u8*"))
+
+
+# Names
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp932"])
+def test_names_in_any_encoding_work(tmp_path, encoding, call_main, monkeypatch):
+    for category in (b"caf\xe9", "日本".encode(), b"plain"):
+        folder = write_images(tmp_path / "photos" / os.fsdecode(category), 6)
+        (folder / "00.png").rename(folder / os.fsdecode(b"\xfcber.png"))
+        (folder / os.fsdecode(b"z\xff.png")).write_bytes(b"broken")
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, encoding, write_through=True))
+    options = ["--dataset", "folder", "--data-dir", tmp_path / "photos", "--image-size", 32]
+    assert not call_main(prepare, *options)
+    assert b"train: caf\\udce9 4, plain 4, " in output.getvalue()
+    left_out = summary_of(tmp_path / "photos")["left_out"]
+    assert os.fsdecode(b"caf\xe9/z\xff.png") in left_out
+    names = load(tmp_path / "photos")[2]
+    assert names == [os.fsdecode(b"caf\xe9"), "plain", "日本"]
+    assert load(tmp_path / "photos", categories=f"plain,{names[0]}")[2] == ["plain", names[0]]
+
+
+@pytest.mark.parametrize("form, other", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_categories_match_in_both_unicode_forms(tmp_path, form, other):
+    for name in ("café", "plage"):
+        write_images(tmp_path / "train" / unicodedata.normalize(form, name), 6)
+        write_images(tmp_path / "test" / unicodedata.normalize(other, name), 2)
+    asked = unicodedata.normalize(other, "plage,café")
+    assert load(tmp_path, categories=asked)[2] == ["plage", unicodedata.normalize(form, "café")]
+    assert len(load(tmp_path, "test", categories=asked)[0]) == 4
+
+
+def test_a_name_with_a_comma_stands_in_quotes(tmp_path):
+    for name in ("Paris, France", "Rome", 'so-called "city"'):
+        write_images(tmp_path / name, 6)
+    assert load(tmp_path, categories='Rome, "Paris, France"')[2] == ["Rome", "Paris, France"]
+    message = refused("folder", tmp_path, "train", categories="Paris, France")
+    assert "no sub-folder Paris, France; found Paris, France" in message
+    assert "those with a comma in double quotes" in refused(
+        "folder", tmp_path, "train", categories='"Paris, France'
+    )
+
+
+def test_a_run_learns_and_saves_names_in_any_encoding(tmp_path, call_main):
+    import sft
+
+    for category in (b"caf\xe9", b"plain"):
+        write_images(tmp_path / "photos" / os.fsdecode(category), 6)
+    use_any_encoding()
+    tiny = [option for option in TINY if option not in ("--dataset", "idx")]
+    options = ["--dataset", "folder", "--data-dir", tmp_path / "photos", "--image-size", 32]
+    assert not call_main(sft, *tiny, *options, "--run-dir", tmp_path / "run")
+    names = torch.load(tmp_path / "run" / "task_2.pt", weights_only=True)["categories"]
+    assert names == [os.fsdecode(b"caf\xe9"), "plain"]
+
+
+def test_what_an_error_suggests_for_categories_can_be_typed():
+    names = ["a", "b, c", 'say "x", y', '"', "it's", "日本"]
+    done = subprocess.run(
+        ["sh", "-c", f"printf %s {write_categories(names)}"], capture_output=True, encoding="utf-8"
+    )
+    assert parse_categories(done.stdout) == names

@@ -1,0 +1,65 @@
+"""Imports point one way: commands, then common.py, then data files, which import nothing else of ours."""
+
+import ast
+import graphlib
+import sys
+
+import pytest
+from conftest import ROOT
+
+
+def modules():
+    """Path of every module that is not a test, by its dotted name."""
+    paths = [*ROOT.glob("*.py"), *ROOT.glob("*/*.py")]
+    found = {}
+    for path in paths:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[0] not in ("tests", "benchmark"):
+            found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+def imported(path, known):
+    """The modules of this project that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        found.update(name for name in names if name in known)
+    return found
+
+
+GRAPH = {name: imported(path, modules()) for name, path in modules().items()}
+
+
+def test_no_import_goes_in_a_circle():
+    tuple(graphlib.TopologicalSorter(GRAPH).static_order())  # which raises CycleError
+
+
+@pytest.mark.parametrize("module", [name for name in GRAPH if name.startswith("datafiles")])
+def test_data_files_import_nothing_else_of_ours(module):
+    assert all(name.startswith("datafiles") for name in GRAPH[module])
+
+
+def test_common_imports_data_files_only_and_prepare_stands_on_common():
+    assert GRAPH["common"] and all(name.startswith("datafiles") for name in GRAPH["common"])
+    assert "common" in GRAPH["prepare"]
+    assert not [name for name, others in GRAPH.items() if "prepare" in others]
+
+
+@pytest.mark.parametrize("module", [name for name in GRAPH if name.startswith("datafiles")])
+def test_data_files_need_the_users_packages_only(module):
+    roots = set()
+    for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            roots.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            roots.add(node.module.split(".")[0])
+    installed = {"torch", "torchvision", "numpy", "scipy", "PIL"}  # torchvision brings PIL
+    if module == "datafiles.lsun":
+        installed.add("lmdb")  # imported where it is used, with a line if it is not there
+    assert roots - sys.stdlib_module_names <= installed | {"datafiles"}
