@@ -22,7 +22,6 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 torch.set_num_threads(1)
-gc.freeze()  # gc.collect() does not search what is imported by now, so it takes no time
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 os.environ["PYTHONUTF8"] = "1"
 
@@ -71,6 +70,14 @@ def run_main(module, *options):
         for number, handler in handlers.items():
             signal.signal(number, handler)
         gc.collect()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_garbage_collection():
+    """gc.collect() searches only what was made since the imports, so that it takes no time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 # A server that has imported PyTorch, and forks: a new process costs a second less than by itself
