@@ -589,7 +589,7 @@ class Run:
         return start
 
     def restore(self, **networks):
-        """Names the networks that a checkpoint holds; they and random numbers continue with it."""
+        """Names all modules that a checkpoint holds; they and random numbers continue with it."""
         self.networks = networks
         self.started = time.perf_counter() - self.checkpoint["elapsed"]
         # The log loses the lines of steps that are about to be repeated

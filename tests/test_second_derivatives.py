@@ -7,7 +7,7 @@ from torch.func import functional_call, grad, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import common
+import layers
 import sft
 from common import DownBlock, make_critic
 from layers import Convolution, LayerNorm, ReLU, convolve
@@ -212,8 +212,8 @@ def test_no_gradient_is_computed_that_nobody_asked_for(monkeypatch):
         asked.append(wanted)
         return original(grad, x, weight, stride, padding, wanted)
 
-    original = common.convolution_backward
-    monkeypatch.setattr(common, "convolution_backward", noted)
+    original = layers.convolution_backward
+    monkeypatch.setattr(layers, "convolution_backward", noted)
     layer, x = torch.nn.Conv2d(2, 3, 3, padding=1), torch.randn(2, 2, 6, 6, requires_grad=True)
     torch.autograd.grad(convolve(layer, x).sum(), x, create_graph=True)  # as the penalty does
     convolve(layer, x).sum().backward(inputs=list(layer.parameters()))  # as the critic's loss does
