@@ -1,0 +1,254 @@
+"""What shows a training while it runs, or moves: losses, TensorBoard, the GIF, progress."""
+
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, metrics, run_script
+from PIL import Image, ImageSequence
+
+import progress
+from pictures import forgetting, losses
+from pictures.groups import find_groups
+from scoring.drawing import SavedGenerator, pixels
+
+
+@pytest.fixture
+def runs(finished, tmp_path):
+    """Copies of three runs, to be changed."""
+    for method in ("joint", "mergan_ra", "mergan_jtr"):
+        shutil.copytree(finished(method), tmp_path / "runs" / method)
+    return tmp_path / "runs"
+
+
+# --------------------------------------------------------------------------------------------------
+# Losses
+
+
+def drawn_lines(runs, tmp_path, monkeypatch):
+    """{(method, title of the column): {label: points}} of losses.png."""
+    figures = []
+    monkeypatch.setattr(losses, "save", lambda figure, path: figures.append(figure))
+    losses.draw(find_groups([runs], []), tmp_path, [])
+    axes = np.array(figures[0].axes).reshape(-1, 4)
+    titles = [ax.get_title() for ax in axes[0]]
+    found = {}
+    for row in axes:
+        method = row[0].get_ylabel().split("\n")[0]
+        for title, ax in zip(titles, row):
+            curves = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
+            found[method, title] = {line.get_label(): line.get_xydata().tolist() for line in curves}
+    return found
+
+
+def test_losses_are_those_of_the_log(runs, tmp_path, monkeypatch):
+    found = drawn_lines(runs, tmp_path, monkeypatch)
+    log = metrics(runs / "mergan_ra")
+    at = [4 * (line["task"] - 1) + line["step"] for line in log]
+    assert at == list(range(1, 13))
+    for title, name in [("critic", "critic"), ("the method's own", "alignment")]:
+        expected = [[x, line[name]] for x, line in zip(at, log)]
+        assert found["mergan_ra", title] == {name: expected}
+    assert found["mergan_jtr", "the method's own"] == {}
+    # All categories at once: its one task goes from the first step to the last
+    assert [x for x, _ in found["joint", "generator"]["generator"]] == at
+
+
+def test_losses_of_a_run_that_is_training(runs, tmp_path, monkeypatch):
+    log = runs / "mergan_ra" / "metrics.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:5]) + lines[5][:20])
+    (runs / "mergan_ra" / "task_3.pt").unlink()
+    (runs / "joint" / "metrics.jsonl").unlink()
+    found = drawn_lines(runs, tmp_path, monkeypatch)
+    assert len(found["mergan_ra", "critic"]["critic"]) == 5
+    assert ("joint", "critic") not in found
+
+
+def test_losses_without_a_log_end_in_one_line(runs, tmp_path):
+    for method in ("joint", "mergan_ra", "mergan_jtr"):
+        (runs / method / "metrics.jsonl").write_bytes(b"")
+    done = run_script("figures", "losses", runs, "-o", tmp_path)
+    assert done.returncode == 1 and "no loss is logged yet" in done.stderr
+    (runs / "joint" / "metrics.jsonl").write_bytes(b"{}\nno line\n")
+    done = run_script("figures", "losses", runs, "-o", tmp_path)
+    assert done.returncode == 1 and "joint/metrics.jsonl" in done.stderr
+
+
+# --------------------------------------------------------------------------------------------------
+# TensorBoard
+
+
+def events(run):
+    """{name: [(step, value)]} of all event files of a run, as TensorBoard reads them."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = {}
+    for path in (run / "tensorboard").glob("events*"):
+        read = accumulator.EventAccumulator(str(path)).Reload()
+        for name in read.Tags()["scalars"]:
+            points = [(event.step, event.value) for event in read.Scalars(name)]
+            found.setdefault(name, []).extend(points)
+    return found
+
+
+def tensorboard(*options):
+    done = run_script("figures", "tensorboard", *options)
+    assert done.returncode == 0, done.stderr
+
+
+def test_tensorboard_holds_every_line_of_the_log_once(runs):
+    pytest.importorskip("tensorboard")
+    tensorboard(runs)
+    tensorboard(runs)
+    for method in ("joint", "mergan_ra"):
+        log = metrics(runs / method)
+        found = events(runs / method)
+        expected = [(step, line["critic"]) for step, line in enumerate(log, start=1)]
+        assert found["loss/critic"] == pytest.approx(expected)
+        names = set(log[0]) - {"task", "step", "it_per_s", "elapsed"}
+        others = {"training/task", "training/steps_per_second"}
+        assert set(found) == {f"loss/{name}" for name in names} | others
+
+
+def test_tensorboard_follows_a_run_that_goes_back_to_its_checkpoint(runs):
+    pytest.importorskip("tensorboard")
+    run = runs / "mergan_ra"
+    log, end = run / "metrics.jsonl", run / "task_3.pt"
+    lines = log.read_bytes().splitlines(keepends=True)
+    saved = end.read_bytes()
+    end.unlink()
+    log.write_bytes(b"".join(lines[:5]))
+    command = [sys.executable, "-c", FOLLOWING, "tensorboard", str(run), "--follow"]
+    following = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert "wrote 5 lines" in following.stdout.readline()
+        # A second start while the first one follows writes nothing
+        second = run_script("figures", "tensorboard", run)
+        assert second.returncode == 1 and "another process writes" in second.stderr
+        # The run was stopped, and repeats steps 4 and 5 with other values
+        other = [json.dumps(json.loads(line) | {"critic": 7.0}).encode() + b"\n" for line in lines]
+        log.write_bytes(b"".join(lines[:3] + other[3:8]))
+        assert "wrote 8 lines" in following.stdout.readline()
+        log.write_bytes(b"".join(lines[:3] + other[3:]))
+        end.write_bytes(saved)
+        rest, errors = following.communicate(timeout=60)  # it ends with the run
+        assert following.returncode == 0, errors
+        assert "wrote 4 lines" in rest
+    finally:
+        following.kill()
+    values = [json.loads(line)["critic"] for line in lines[:3]] + [7.0] * 9
+    expected = list(enumerate(values, start=1))
+    assert events(run)["loss/critic"] == pytest.approx(expected)
+
+
+FOLLOWING = """
+import figures
+from pictures import tensorboard
+tensorboard.PAUSE = 0.1
+figures.main()
+"""
+
+
+def test_ctrl_c_ends_following(runs):
+    pytest.importorskip("tensorboard")
+    (runs / "joint" / "task_3.pt").unlink()
+    command = [sys.executable, "figures.py", "tensorboard", str(runs / "joint"), "--follow"]
+    following = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert "wrote 12 lines" in following.stdout.readline()
+        following.send_signal(signal.SIGINT)
+        following.communicate(timeout=60)
+        assert following.returncode == 0
+    finally:
+        following.kill()
+
+
+def test_without_tensorboard_one_line_says_how_to_install_it(runs):
+    hide = "import sys; sys.modules['tensorboard'] = None; import figures; figures.main()"
+    command = [sys.executable, "-c", hide, "tensorboard", str(runs)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: figures.py tensorboard needs tensorboard; install it")
+    assert len(done.stderr.splitlines()) == 1
+
+
+# --------------------------------------------------------------------------------------------------
+# The GIF
+
+
+def test_the_gif_shows_all_methods_while_they_learn(runs, tmp_path):
+    path = tmp_path / "new" / "moving.gif"
+    done = run_script("figures", "forgetting", runs, "-o", path)
+    assert done.returncode == 0, done.stderr
+    with Image.open(path) as file:
+        frames = [np.asarray(frame.convert("L"), float) for frame in ImageSequence.Iterator(file)]
+        assert file.info["loop"] == 0
+    # Of the moments 1, 2 and 4 of each of three tasks, every second and the end
+    assert len(frames) == 6
+    # The first category of the last method, at the end of the second task and of the third
+    generators = [SavedGenerator.load(runs / "mergan_ra" / f"task_{task}.pt") for task in (2, 3)]
+    second, third = [pixels(some.draw(0, 64)[:1])[0, 0].numpy() for some in generators]
+    for frame, expected in [(frames[3], second), (frames[5], third)]:
+        assert distance(frame, expected) < 8
+    assert distance(frames[0], third) > 8
+    again = tmp_path / "again.gif"
+    run_script("figures", "forgetting", runs, "-o", again)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def distance(frame, image):
+    """Mean difference in grey levels to the part of a frame that is most like the image."""
+    windows = np.lib.stride_tricks.sliding_window_view(frame, image.shape)
+    return np.abs(windows - image).mean((2, 3)).min()
+
+
+def test_a_gif_that_grows_too_large_shows_less(runs, tmp_path, monkeypatch):
+    sizes = []
+    for limit in (1_500_000, 60_000, 40_000):
+        monkeypatch.setattr(forgetting, "LIMIT", limit)
+        forgetting.draw(find_groups([runs], []), tmp_path / "moving.gif", [])
+        sizes.append((tmp_path / "moving.gif").stat().st_size)
+        assert sizes[-1] <= limit
+    assert sizes == sorted(set(sizes), reverse=True)
+
+
+# --------------------------------------------------------------------------------------------------
+# Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_lines_where_no_terminal_is(capsys, monkeypatch):
+    clock = iter(range(0, 1000, 4))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    assert list(progress.progress([10, 20, 30, 40, 50, 60], "counting")) == [10, 20, 30, 40, 50, 60]
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == "counting: 2 of 6, 24 s left\ncounting: 5 of 6, 5 s left\n"
+
+
+def test_short_waits_are_silent(capsys):
+    assert list(progress.progress(iter("abc"), "counting", total=3)) == ["a", "b", "c"]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_progress_on_a_terminal(monkeypatch, installed):
+    if installed:
+        pytest.importorskip("tqdm")
+    else:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert list(progress.progress([1, 2, 3], "counting")) == [1, 2, 3]
+    assert ("counting" in terminal.getvalue()) == installed
