@@ -213,7 +213,9 @@ def photograph(seed, size=(80, 60), mode="RGB"):
     """Colour gradients and a block, different for each seed."""
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[0 : size[1], 0 : size[0]]
-    channels = [(a * rows + b * columns + c) % 256 for a, b, c in random.integers(0, 3, (3, 3)) * (1, 1, 60)]
+    channels = [
+        (a * rows + b * columns + c) % 256 for a, b, c in random.integers(0, 3, (3, 3)) * (1, 1, 60)
+    ]
     pixels = np.stack(channels, -1).astype(np.uint8)
     pixels[10:30, 20:50] = random.integers(0, 256, 3)
     return Image.fromarray(pixels).convert(mode)
@@ -226,7 +228,9 @@ def tiny_photos(tmp_path_factory):
     for c, category in enumerate(("attic", "barn", "cellar")):
         (folder / category).mkdir()
         for i in range(20):
-            photograph(100 * c + i).save(folder / category / f"{i:02d}.{('png', 'jpg', 'webp')[i % 3]}")
+            photograph(100 * c + i).save(
+                folder / category / f"{i:02d}.{('png', 'jpg', 'webp')[i % 3]}"
+            )
     return folder
 
 
