@@ -5,7 +5,7 @@
 
 A step is that of sft.py, on random images. Each variant changes one thing of what scripts do: a
 CUDA graph, TF32 in convolutions, cuDNN's own choice of kernels, channels last in memory, and the
-second derivatives of common.py. In every round each variant is set up anew, warmed up and timed,
+second derivatives of layers.py. In every round each variant is set up anew, warmed up and timed,
 so slow minutes of a shared machine slow all of them. Writes results/speed_variants_<device>.json
 after each, and continues there when it is started again; then, for each size, the operations that
 take the most time of single launches, to results/speed_profile_<device>_<size>.txt.
