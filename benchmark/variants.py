@@ -56,6 +56,7 @@ VARIANTS = {
     "channels first": Variant(channels_last=False),
     "PyTorch's second derivatives": Variant(own_derivatives=False),
 }
+KEPT_OUT = ("output", "rounds", "variants")  # options that may differ when it continues
 ON_A_CPU = (BASE, "bfloat16", "channels first", "PyTorch's second derivatives")
 
 
@@ -215,6 +216,8 @@ def parse_args():
     device = "cuda" if torch.cuda.is_available() else "cpu"
     add("--device", choices=("cpu", "cuda"), default=device, help="[%(default)s]")
     add("--sizes", type=int, nargs="+", choices=(32, 64), default=[32, 64], help="[32 64]")
+    names = VARIANTS if device == "cuda" else ON_A_CPU
+    add("--variants", nargs="+", choices=VARIANTS, default=list(names), help="[all that apply]")
     add("--width", type=int, help="of the networks [32; 64×64: 64]")
     add("--batch-size", type=int, default=64, help="[%(default)s]")
     add("--warmup", type=int, default=8 if device == "cuda" else 1, help="steps [%(default)s]")
@@ -232,7 +235,7 @@ def main():
         "device": device_name(args.device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "arguments": {k: v for k, v in vars(args).items() if k not in ("output", "rounds")},
+        "arguments": {k: v for k, v in vars(args).items() if k not in KEPT_OUT},
         "rows": {},
     }
     if path.exists():
@@ -243,7 +246,7 @@ def main():
     for done in range(args.rounds):
         for size in args.sizes:
             rows = report["rows"].setdefault(str(size), {})
-            for name in VARIANTS if args.device == "cuda" else ON_A_CPU:
+            for name in args.variants:
                 rounds = rows.setdefault(name, [])
                 if len(rounds) > done:
                     continue

@@ -13,7 +13,7 @@ from common import make_critic
 sys.path.insert(0, str(ROOT / "benchmark"))
 import variants  # noqa: E402
 
-TINY = "--device cpu --width 2 --batch-size 4 --iters 1 --windows 2 --warmup 0".split()
+TINY = "--device cpu --width 2 --batch-size 2 --iters 1 --windows 2 --warmup 0".split()
 
 
 @pytest.fixture
@@ -30,16 +30,19 @@ def run(monkeypatch, tmp_path, capsys):
     return run
 
 
-def test_every_variant_is_timed_and_profiled_at_both_sizes(run, tmp_path):
-    table, report = run("--rounds", "1")
+@pytest.mark.parametrize(
+    "size, names",
+    [("32", variants.ON_A_CPU), ("64", (variants.BASE, "PyTorch's second derivatives"))],
+)
+def test_variants_are_timed_and_profiled(size, names, run, tmp_path):
+    table, report = run("--rounds", "1", "--sizes", size, "--variants", *names)
     assert report["torch"] == torch.__version__
-    for size in ("32", "64"):
-        assert list(report["rows"][size]) == list(variants.ON_A_CPU)
-        for name, rounds in report["rows"][size].items():
-            assert len(rounds) == 1 and len(rounds[0]["ms"]) == 2 and min(rounds[0]["ms"]) > 0
-            assert f"| {size} | {name} |" in table
-        profile = (tmp_path / f"speed_profile_cpu_{size}.txt").read_text(encoding="utf-8")
-        assert "aten::convolution_backward" in profile
+    assert list(report["rows"][size]) == list(names)
+    for name, rounds in report["rows"][size].items():
+        assert len(rounds) == 1 and len(rounds[0]["ms"]) == 2 and min(rounds[0]["ms"]) > 0
+        assert f"| {size} | {name} |" in table
+    profile = (tmp_path / f"speed_profile_cpu_{size}.txt").read_text(encoding="utf-8")
+    assert "aten::convolution_backward" in profile
 
 
 def test_what_is_measured_is_not_measured_again_and_a_fault_is_a_row(run, monkeypatch):
@@ -59,11 +62,12 @@ def test_what_is_measured_is_not_measured_again_and_a_fault_is_a_row(run, monkey
 
 
 def test_pytorchs_layers_compute_what_those_of_common_do():
-    images, ours = torch.randn(3, 3, 64, 64), make_critic(4, 3, 64, width=2)
+    own_norm, images = common.LayerNorm, torch.randn(3, 3, 64, 64)
+    ours = make_critic(4, 3, 64, width=2)
     with variants.set_up(variants.VARIANTS["PyTorch's second derivatives"]):
         theirs = make_critic(4, 3, 64, width=2)
         theirs.load_state_dict(ours.state_dict())
-        assert not any(isinstance(module, common.LayerNorm) for module in theirs.modules())
+        assert not any(isinstance(module, own_norm) for module in theirs.modules())
         expected = theirs(images)
     torch.testing.assert_close(ours(images), expected, rtol=1e-4, atol=1e-4)
-    assert any(isinstance(module, common.LayerNorm) for module in ours.modules())
+    assert any(isinstance(module, own_norm) for module in ours.modules())
