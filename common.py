@@ -7,7 +7,7 @@ import hashlib
 import json
 import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -185,9 +185,12 @@ class DownBlock(ResidualBlock):
         super().__init__(num_in, num_in, num_out, norm)
 
     def forward(self, x):
-        h = self.convs[0](F.relu(self.norms[0](x)))
-        h = self.convs[1](F.relu(self.norms[1](h)))
-        return self.shortcut(F.avg_pool2d(x, 2)) + F.avg_pool2d(h, 2)
+        h = convolve(self.convs[0], ReLU.apply(self.norms[0](x)))
+        # A 3×3 convolution and the average over 2×2 pixels are, in one, a 4×4 convolution with
+        # stride 2, less than half the work. Its weight averages the 3×3 weight in four places.
+        weight = F.avg_pool2d(self.convs[1].weight, 2, stride=1, padding=1)
+        h = convolve(self.convs[1], ReLU.apply(self.norms[1](h)), weight, stride=2)
+        return convolve(self.shortcut, F.avg_pool2d(x, 2)) + h
 
 
 class ResNetGenerator(Generator):
@@ -216,6 +219,11 @@ class ResNetGenerator(Generator):
         return self.conv(F.relu(self.norm(x, y)))
 
 
+# --------------------------------------------------------------------------------------------------
+# Layers of the critics. The gradient penalty takes their second derivative. Values and first
+# derivatives are PyTorch's; the second takes a few operations where PyTorch's takes many.
+
+
 class LeakyReLU(torch.autograd.Function):
     """Leaky ReLU 0.2, to the bit PyTorch's, but its second derivative is nothing where PyTorch's is a tensor of zeros.
 
@@ -238,6 +246,226 @@ class LeakyReLU(torch.autograd.Function):
         if grad is None:
             return None
         return torch.ops.aten.leaky_relu_backward(grad, ctx.saved_tensors[0].detach(), 0.2, False)
+
+
+class ReLU(torch.autograd.Function):
+    """ReLU, to the bit PyTorch's; its second derivative is nothing, as LeakyReLU's."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return F.relu(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(output)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, grad):
+        if grad is None:
+            return None
+        return torch.ops.aten.threshold_backward(grad, ctx.saved_tensors[0].detach(), 0)
+
+
+def convolve(layer, x, weight=None, stride=1):
+    """layer(x) of an nn.Conv2d, by Convolution; of another weight and stride where they are given."""
+    weight = layer.weight if weight is None else weight
+    bias = layer.bias
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight = x.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
+    return Convolution.apply(x, weight, bias, [stride, stride], layer.padding)
+
+
+class Convolution(torch.autograd.Function):
+    """F.conv2d, to the bit, but the penalty's gradient of the weight is computed as any other is.
+
+    PyTorch computes it as a convolution whose filters are as large as the image.
+    x: [N, C, H, W]; weight: [D, C, h, w]; bias: [D] or None.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, weight, bias, stride, padding):
+        return F.conv2d(x, weight, bias, stride, padding)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, weight, _, ctx.stride, ctx.padding = inputs
+        ctx.save_for_backward(x, weight)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, grad):
+        if grad is None:
+            return None, None, None, None, None
+        # The penalty asks for the gradient of x only; ctx.needs_input_grad does not know that.
+        wanted = [is_wanted(node) for node, _ in ctx.next_functions]
+        if len(wanted) < 3:  # there is no bias
+            wanted.append(False)
+        arguments = *ctx.saved_tensors, ctx.stride, ctx.padding, wanted
+        return *ConvolutionGradient.apply(grad, *arguments), None, None
+
+
+def is_wanted(node):
+    """Whether the backward pass that is running needs the gradient that goes to this node."""
+    if node is None:
+        return False
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # its answer for a leaf that torch.autograd.grad was asked about
+        return True
+
+
+class ConvolutionGradient(torch.autograd.Function):
+    """Those gradients of Convolution by x, weight and bias that are wanted, to be derived again."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(grad, x, weight, stride, padding, wanted):
+        return convolution_backward(grad, x, weight, stride, padding, wanted)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs[:3])
+        ctx.stride, ctx.padding = inputs[3:5]
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, v, v_weight, v_bias):
+        """v, v_weight, v_bias: gradients of the three outputs, each None where nothing depends on it."""
+        grad, x, weight = ctx.saved_tensors
+        options = ctx.stride, ctx.padding
+        for_grad = for_x = for_weight = None
+        if v is not None:
+            for_grad = F.conv2d(v, weight, None, *options)
+            for_weight = convolution_backward(grad, v, weight, *options, [False, True, False])[1]
+        if v_weight is not None:
+            extra = F.conv2d(x, v_weight, None, *options)
+            for_grad = extra if for_grad is None else for_grad + extra
+            for_x = convolution_backward(grad, x, v_weight, *options, [True, False, False])[0]
+        if v_bias is not None:
+            extra = v_bias[:, None, None].expand_as(grad)
+            for_grad = extra if for_grad is None else for_grad + extra
+        return for_grad, for_x, for_weight, None, None, None
+
+
+def convolution_backward(grad, x, weight, stride, padding, wanted):
+    """The gradients by x, weight and bias, None if not wanted; grad is that of the output."""
+    options = [len(weight)], stride, padding, (1, 1), False, (0, 0), 1
+    return torch.ops.aten.convolution_backward(grad, x, weight, *options, wanted)
+
+
+class RowNorm(torch.autograd.Function):
+    """Every row of a matrix normalised: y = x̂ · weight + bias, x̂ = (x − mean) / √(var + eps).
+
+    x: [N, M]; weight, bias: [M]. Returns y, [N, M], and mean and 1 / √(var + eps), [N, 1], which
+    carry no gradient of their own.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, weight, bias, eps):
+        return torch.ops.aten.native_layer_norm(x, x.shape[1:], weight, bias, eps)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, weight, _, _ = inputs
+        _, mean, scale = output
+        ctx.save_for_backward(x, weight, mean, scale)
+        ctx.mark_non_differentiable(mean, scale)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, grad, *_):
+        if grad is None:
+            return None, None, None, None
+        wanted = [is_wanted(node) for node, _ in ctx.next_functions]
+        return *RowNormGradient.apply(grad.contiguous(), *ctx.saved_tensors, wanted), None
+
+
+class RowNormGradient(torch.autograd.Function):
+    """Those gradients of RowNorm by x, weight and bias that are wanted, to be derived again.
+
+    With scale = 1 / √(var + eps), the derivative J of x̂ by x is symmetric:
+        J t = scale · (t − mean(t) − mean(t · x̂) · x̂).
+    Where g is the gradient of y and h = g · weight, the gradients by x, weight and bias are J h,
+    Σ g · x̂ and Σ g, sums over rows. Where v is the gradient that comes back for J h, it gives
+        g       (J v) · weight
+        weight  Σ g · J v
+        x       −scale · (mean(h · x̂) · J v + mean(v · x̂) · J h + mean(h · J v) · x̂).
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(grad, x, weight, mean, scale, wanted):
+        backward = torch.ops.aten.native_layer_norm_backward
+        return backward(grad, x, x.shape[1:], mean, scale, weight, weight, wanted)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs[:5])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, v, v_weight, v_bias):
+        """v, v_weight, v_bias: gradients of the three outputs, each None where nothing depends on it."""
+        grad, x, weight, mean, scale = ctx.saved_tensors
+        rows, size = x.shape
+
+        def derivative(t):
+            """J t, and mean(t · x̂) of every row. Each row is a group, so one kernel has both."""
+            backward = torch.ops.aten.native_group_norm_backward
+            images = [tensor.view(1, rows, size) for tensor in (t, x)]
+            moments = [tensor.view(1, rows) for tensor in (mean, scale)]
+            options = None, 1, rows, size, rows, [True, True, False]
+            product, total, _ = backward(*images, *moments, *options)
+            return product.view(rows, size), total.view(rows, 1) / size
+
+        for_grad = for_x = for_weight = None
+        if v is not None:
+            jv, mean_v = derivative(v.contiguous())
+            jh, mean_h = derivative(grad * weight)
+            product = grad * jv
+            for_weight = product.sum(0)
+            with torch.autocast(x.device.type, enabled=False):
+                mean_hjv = torch.mv(product, weight).view(rows, 1) / size
+            factor = mean_hjv * scale.square()
+            for_x = torch.addcmul(factor * mean, factor, x, value=-1)
+            for_x.addcmul_(scale * mean_h, jv, value=-1)
+            for_x.addcmul_(scale * mean_v, jh, value=-1)
+            for_grad = jv * weight
+        if v_weight is not None:
+            extra = (x - mean) * scale * v_weight
+            for_grad = extra if for_grad is None else for_grad + extra
+            extra, _ = derivative(grad * v_weight)
+            for_x = extra if for_x is None else for_x + extra
+        if v_bias is not None:
+            extra = v_bias.expand_as(grad)
+            for_grad = extra if for_grad is None else for_grad + extra
+        return for_grad, for_x, for_weight, None, None, None
+
+
+class LayerNorm(nn.GroupNorm):
+    """GroupNorm(1, channels): over channels, height and width; a scale and a shift a channel."""
+
+    def __init__(self, channels):
+        super().__init__(1, channels)
+
+    def forward(self, x):
+        """x: [N, C, H, W], not copied if channels lie last in memory. Shape and type are kept."""
+        images = x.permute(0, 2, 3, 1).to(self.weight.dtype)
+        weight = self.weight.expand(images.shape[1:]).flatten()
+        bias = self.bias.expand(images.shape[1:]).flatten()
+        y, _, _ = RowNorm.apply(images.flatten(1), weight, bias, self.eps)
+        return y.view(images.shape).permute(0, 3, 1, 2).to(x.dtype)
 
 
 class Critic(nn.Module):
@@ -266,7 +494,8 @@ class Critic(nn.Module):
     def features(self, x):
         """Images → [N, channels, 4, 4]."""
         for conv in self.convs:
-            x = LeakyReLU.apply(conv(x))
+            # On a CPU both take as long, and published results are, to the bit, PyTorch's.
+            x = LeakyReLU.apply(conv(x) if x.device.type == "cpu" else convolve(conv, x, stride=2))
         return x
 
     def forward(self, x):
@@ -288,15 +517,14 @@ class ResNetCritic(Critic):
     def build(self, channels, width):
         sizes = [width, 2 * width, 4 * width, 8 * width, 8 * width]
         self.conv = nn.Conv2d(channels, width, 3, padding=1)
-        layer_norm = lambda n: nn.GroupNorm(1, n)  # one group: over channels, height and width
-        self.blocks = nn.ModuleList(DownBlock(n, m, layer_norm) for n, m in zip(sizes, sizes[1:]))
+        self.blocks = nn.ModuleList(DownBlock(n, m, LayerNorm) for n, m in zip(sizes, sizes[1:]))
         return sizes[-1]
 
     def plain_layers(self):
         return [self.conv, *(block.shortcut for block in self.blocks)]
 
     def features(self, x):
-        x = self.conv(x)
+        x = convolve(self.conv, x)
         for block in self.blocks:
             x = block(x)
         return x
@@ -346,35 +574,60 @@ warnings.filterwarnings("ignore", "This instance was constructed with capturable
 
 
 class CudaGraph:
-    """A method script's update() as a CUDA graph: the hundreds of kernels of a generator iteration in one launch.
+    """A method script's update() as a CUDA graph: hundreds of kernels, one launch.
 
-    The first calls run as they are, on the stream that the capture will use; the next is recorded without running, and
-    replayed from then on. update() must take no value from the GPU, use the same tensors in every call, and draw random
-    numbers from the GPU's default generator, which goes on as if every kernel had been launched by itself. Returns
-    what update() does, a dict of tensors; from the capture on, every call overwrites them.
+    The first calls run as they are, on the stream of the capture. The next call is recorded without
+    running and is replayed from then on. update() must take no value from the GPU, use the same
+    tensors in every call, and draw random numbers from the GPU's default generator, which goes on
+    as if each kernel had been launched. Where the capture fails, each kernel is launched.
+    Returns what update() does, a dict of tensors; a replay overwrites those of the last.
     """
 
-    def __init__(self, update, warm_up=3):
-        self.update, self.warm_up, self.graph, self.stream = update, warm_up, None, torch.cuda.Stream()
+    stream = None  # one for all captures: each new one would keep a workspace of its own
+    works = True  # until a capture fails
+
+    def __init__(self, update, real_images, warm_up=3):
+        self.update, self.real_images, self.warm_up = update, real_images, warm_up
+        self.graph = None
+        CudaGraph.stream = CudaGraph.stream or torch.cuda.Stream()
+        real_images.keep_batches()
 
     def __call__(self):
-        if self.warm_up:
-            self.warm_up -= 1
-            self.stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self.stream):
-                values = {name: value.detach() for name, value in self.update().items()}
-            torch.cuda.current_stream().wait_stream(self.stream)
-            return values
-        if self.graph is None:
-            self.graph = torch.cuda.CUDAGraph()
-            try:
-                with torch.cuda.graph(self.graph, stream=self.stream):
-                    self.values = {name: value.detach() for name, value in self.update().items()}
-            except RuntimeError as error:
-                cause = str(error.__context__ or error).splitlines()[0]  # the end of the capture fails as well
-                sys.exit(f"error: no CUDA graph could be captured ({cause}); continue with --cuda-graph off")
-        self.graph.replay()
-        return self.values
+        self.real_images.load_batches()
+        if self.graph is None and self.warm_up == 0 and CudaGraph.works:
+            self.capture()
+        if self.graph is not None:
+            self.graph.replay()
+            return self.values
+        self.warm_up = max(self.warm_up - 1, 0)
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            values = self.run()
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return values
+
+    def run(self):
+        return {name: value.detach() for name, value in self.update().items()}
+
+    def capture(self):
+        """Record update(), or, where that fails, leave everything as it was and say so."""
+        self.real_images.finish_reading()
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        before = generator.clone_state()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # The outer context brings back the current stream also where the capture's end fails
+            with torch.cuda.stream(torch.cuda.current_stream()):
+                with torch.cuda.graph(graph, stream=self.stream):
+                    self.values = self.run()
+            self.graph = graph
+        except RuntimeError as error:
+            CudaGraph.works = False
+            generator.graphsafe_set_state(before)  # the failed capture has left it half-way
+            self.real_images.rewind()
+            cause = str(error.__context__ or error).splitlines()[0]  # the capture's end fails as well
+            text = f"warning: no CUDA graph could be captured ({cause}); each kernel is launched"
+            print(text, file=sys.stderr, flush=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -449,7 +702,7 @@ def cache_folder(dataset, data_dir, cache_dir=None, **_):
 
 
 def data_options(arguments):
-    """The parameters of load_dataset, less split, out of all arguments of a run (also an older one)."""
+    """The parameters of load_dataset, less split, of all arguments of a run, also of an older one."""
     names = [
         "dataset",
         "data_dir",
@@ -548,13 +801,15 @@ def use_any_encoding():
 class RealImages:
     """The training images as uint8, sorted by category, from which batches are drawn without a sync.
 
-    A tensor lies on the device as a whole. Of a memory map, the current task's categories are held there if they fit;
-    if not, batches are read from the map by a thread, one ahead, into pinned memory.
+    A tensor lies on the device as a whole. Of a memory map, the current task's categories are held
+    there if they fit. If not, a thread reads batches from the map, one ahead, into pinned memory.
     """
 
     def __init__(self, images, labels, device, seed=0):
         """images: uint8 [N, C, H, W], a tensor, or an np.memmap sorted by category; labels: int64 [N]."""
         self.device, self.seed, self.offset = device, seed, 0
+        self.pending = None  # the batch that the thread reads
+        self.kept = None  # under a CUDA graph: an iteration's batches, in tensors that stay
         self.counts = torch.bincount(labels)
         self.starts = self.counts.cumsum(0) - self.counts
         self.count, self.start = self.counts.to(device), self.starts.to(device)
@@ -564,9 +819,15 @@ class RealImages:
             self.map, self.held, self.reader = images, None, ThreadPoolExecutor(1)
 
     def begin(self, y, n, drawn=0):
-        """Get ready for a task: batches of n images of each category in y, of which `drawn` came before a resume."""
+        """Get ready for a task: batches of n images of each category in y.
+
+        drawn: how many of them came before a resume.
+        """
+        self.kept = None
         if self.map is None:
             return
+        self.finish_reading()
+        self.pending = None
         y = y.cpu()
         first, last = self.starts[y].min().item(), (self.starts + self.counts)[y].max().item()
         size = (last - first) * self.map[0].nbytes
@@ -587,8 +848,8 @@ class RealImages:
 
     @property
     def static(self):
-        """Whether draw() launches the same kernels in every call, as a CUDA graph asks for."""
-        return self.device.type == "cuda" and self.held is not None
+        """Whether a CUDA graph can replay draw()."""
+        return self.device.type == "cuda"
 
     def room(self):
         """Bytes that images may take on the device."""
@@ -607,14 +868,51 @@ class RealImages:
         images = torch.from_numpy(np.asarray(self.reopened()[index.flatten().numpy()]))
         return images.pin_memory() if self.device.type == "cuda" else images
 
+    def next_batch(self):
+        """The batch that the thread has read, on the host; the thread goes on to the next."""
+        images = self.pending.result()
+        self.drawn += 1
+        self.pending = self.ahead(self.drawn)
+        return images
+
+    def finish_reading(self):
+        """Wait for the thread: it must not pin memory while a CUDA graph is captured."""
+        if self.pending is not None:
+            wait([self.pending])
+
+    def keep_batches(self):
+        """From now on, until the task ends, call load_batches() before each iteration."""
+        self.kept, self.used = [], 0
+
+    def load_batches(self):
+        """Copy the next batches into the tensors in which draw() put those of the last iteration.
+
+        So a CUDA graph, which replays the same operations on the same tensors, finds new images.
+        Where the images are held on the device, there are no such tensors.
+        """
+        for tensor in self.kept:
+            tensor.copy_(self.next_batch(), non_blocking=True)
+        self.rewind()
+
+    def rewind(self):
+        """Let draw() give the batches of this iteration once more."""
+        self.used = 0
+
     def draw(self, y, n):
-        """n images, drawn with replacement, of each category in y (int64 [K]): float32 [K·n, C, H, W] in [−1, 1]."""
-        if self.held is None:
-            images, self.drawn = self.pending.result(), self.drawn + 1
-            self.pending = self.ahead(self.drawn)
-            return normalise(images.to(self.device, non_blocking=True))
-        index = torch.randint(2**31 - 1, (len(y), n), device=y.device) % self.count[y, None] + self.start[y, None]
-        return normalise(self.held[index.flatten() - self.offset])
+        """Batches with replacement: float32 [K·n, C, H, W] in [−1, 1], n of each category in y.
+
+        y: int64 [K].
+        """
+        if self.held is not None:
+            numbers = torch.randint(2**31 - 1, (len(y), n), device=y.device)
+            index = numbers % self.count[y, None] + self.start[y, None]
+            return normalise(self.held[index.flatten() - self.offset])
+        if self.kept is None:
+            return normalise(self.next_batch().to(self.device, non_blocking=True))
+        if self.used == len(self.kept):  # the first iteration of a task
+            self.kept.append(self.next_batch().to(self.device))
+        self.used += 1
+        return normalise(self.kept[self.used - 1])
 
 
 def normalise(images):

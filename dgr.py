@@ -240,7 +240,7 @@ def main():
 
         # The steps; on one GPU each of them is one launch of a CUDA graph
         graphed = args.cuda_graph == "auto" and PROCESSES == 1 and real_images.static
-        iterate = common.CudaGraph(update) if graphed else update
+        iterate = common.CudaGraph(update, real_images) if graphed else update
         for step in range(run.first_step + 1, steps + 1):
             losses = iterate()
             run.log(step, losses)

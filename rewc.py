@@ -378,6 +378,7 @@ def main():
         generator_optimizer = torch.optim.Adam(generator_weights, **adam)
         run.begin_task(task, steps, critic_optimizer, generator_optimizer)
 
+        @parametrize.cached()  # the rotated weights
         def update():
             """One generator step. Returns its losses, still on the device."""
             # Train the critic
@@ -410,10 +411,9 @@ def main():
 
         # The steps; on one GPU each of them is one launch of a CUDA graph
         graphed = args.cuda_graph == "auto" and PROCESSES == 1 and real_images.static
-        iterate = common.CudaGraph(update) if graphed else update
+        iterate = common.CudaGraph(update, real_images) if graphed else update
         for step in range(run.first_step + 1, steps + 1):
-            with parametrize.cached():
-                losses = iterate()
+            losses = iterate()
             run.log(step, losses)
             if run.is_milestone(step):
                 run.save_samples(step, generator, seen)

@@ -12,8 +12,9 @@ def load_arrays(source, split, asked, limit):
     """The images, labels and category names of a split, "train" or "test".
 
     source: has where (for messages), notes (lines to print), names (by label, or None), labels
-    (int64 [N] by split) and images(split) (uint8 [N, C, 32, 32]), and first_number, the number that its site gives label 0. asked: names of the categories,
-    in order; if none: all. limit: training images of each category, the first so many; None: all.
+    (int64 [N] by split), images(split) (uint8 [N, C, 32, 32]), and first_number, the number that
+    its site gives to label 0. asked: names of the categories, in order; if none: all. limit:
+    training images of each category, the first so many; None: all.
     """
     highest = max(int(labels.max()) for labels in source.labels.values())
     names = source.names or [str(number) for number in range(highest + 1)]

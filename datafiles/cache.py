@@ -170,7 +170,7 @@ class Decoding:
         self.used = {}  # by kind of image: the set of values that became white
 
     def category(self, category, source, official, limit):
-        """Decode a category. official: the source of its test split, or None to hold a tenth out."""
+        """Decode a category. official: the source of its test split; None: hold a tenth out."""
         self.moments[category] = np.zeros(3)
         decoded = self.decode(category, source, limit)
         if official is None:
@@ -297,7 +297,7 @@ class Build:
         return counts + [source.count for source in self.official.values()]
 
     def check_room(self, folder):
-        """Exit if the disk has no room for the cache, and for the pixels of the largest category."""
+        """Exit if the disk has no room for the cache, and the pixels of its largest category."""
         total, largest = sum(self.expected()), max(self.expected())
         needed = (total + largest) * 3 * self.size * self.size
         free = shutil.disk_usage(folder).free

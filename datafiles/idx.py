@@ -101,9 +101,10 @@ def find_idx(folder):
     if len(complete) == 1:
         return complete[0], files_in(complete[0])
     if complete:
+        paths = shorten([shlex.quote(str(path)) for path in complete])
         sys.exit(
             f"error: {folder} holds no four idx files, but {len(complete)} of its sub-folders do; "
-            f"name one of them in --data-dir: {shorten([shlex.quote(str(path)) for path in complete])}"
+            f"name one of them in --data-dir: {paths}"
         )
     missing = []
     for split, prefix in PREFIXES.items():

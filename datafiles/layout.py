@@ -39,50 +39,30 @@ def find_folders(root, asked):
         )
     folders = sub_folders(root)
     splits, flat = find_splits(root, folders)
-    others = [name for name in folders if name not in splits.values() and name not in flat]
-    train_root, found = root, others
+    if asks_for_root(root, asked, folders, splits):
+        # Whoever asks for a category called "train" or "test" means it.
+        others = [name for name in folders if name not in match(asked, folders)]
+        splits, flat = find_splits(root, others)
+        splits.pop("train", None)
+
+    beside = [name for name in folders if name not in splits.values() and name not in flat]
+    train_root, found = root, beside
     if "train" in splits:
         train_root = root / splits["train"]
         found = sub_folders(train_root)
-    chosen = match(asked, found)
-    if None in chosen and None not in match(asked, folders):
-        # Whoever asks for a category called "train" or "test" means it.
-        chosen, train_root = match(asked, folders), root
-        flat = [name for name in flat if name not in chosen]
-        splits = {split: name for split, name in splits.items() if name not in chosen}
-        splits.pop("train", None)
-        others = []
-    unknown = [name for name, folder in zip(asked, chosen) if folder is None]
-    if unknown:
-        sys.exit(
-            f"error: {train_root} has no sub-folder {', '.join(unknown)}; "
-            f"found {', '.join(found) or 'none'}"
-        )
-    if not found and flat:
-        sys.exit(
-            f"error: {root}: {', '.join(flat)}: no category folders in it; expected a sub-folder "
-            f"for each category, as {flat[0]}/<category>/…"
-        )
+    names = choose(train_root, asked, found, flat)
+    train = {name: Folder(train_root / name) for name in names}
+    check_single(root, asked, train)
 
-    names = chosen or found
     notes = []
     if flat:
         notes.append(
             f"left out, as a split needs category folders in it: {', '.join(flat)} in {root} "
             "(to learn it as a category, name it in --categories)"
         )
-    if train_root != root and others:
-        notes.append(f"left out, as it lies beside {train_root}: {shorten(others)}")
-    train = {name: Folder(train_root / name) for name in names}
+    if train_root != root and beside:
+        notes.append(f"left out, as it lies beside {train_root}: {shorten(beside)}")
     notes += [question(folder) for folder in train.values() if lies_in_sub_folders(folder)]
-    if len(train) == 1:
-        (only,) = train.values()
-        inner = sub_folders(only.path)
-        if inner and not asked:
-            sys.exit(
-                f"error: {root}: found 1 category ({names[0]}), expected at least 2; "
-                f"if the categories are {shorten(inner)}, use --data-dir {shlex.quote(str(only.path))}"
-            )
 
     tests = {}
     if "test" in splits or "val" in splits:
@@ -93,6 +73,43 @@ def find_folders(root, asked):
         for name in absent:
             del train[name]
     return train, tests, notes
+
+
+def asks_for_root(root, asked, folders, splits):
+    """Whether the categories asked for are folders of root, and not those of its training split."""
+    if not asked or None in match(asked, folders):
+        return False
+    return "train" not in splits or None in match(asked, sub_folders(root / splits["train"]))
+
+
+def choose(train_root, asked, found, flat):
+    """The folders of the categories asked for, in order, or all that were found."""
+    chosen = match(asked, found)
+    unknown = [name for name, folder in zip(asked, chosen) if folder is None]
+    if unknown:
+        sys.exit(
+            f"error: {train_root} has no sub-folder {', '.join(unknown)}; "
+            f"found {', '.join(found) or 'none'}"
+        )
+    if not found and flat:
+        sys.exit(
+            f"error: {train_root}: {', '.join(flat)}: no category folders in it; "
+            f"expected a sub-folder for each category, as {flat[0]}/<category>/…"
+        )
+    return chosen or found
+
+
+def check_single(root, asked, train):
+    """Exit if there is one category only, and the categories may be the folders in it."""
+    if asked or len(train) != 1:
+        return
+    ((name, folder),) = train.items()
+    inner = sub_folders(folder.path)
+    if inner:
+        sys.exit(
+            f"error: {root}: found 1 category ({name}), expected at least 2; if the categories or "
+            f"splits are {shorten(inner)}, use --data-dir {shlex.quote(str(folder.path))}"
+        )
 
 
 def find_splits(root, folders):

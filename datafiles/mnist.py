@@ -77,7 +77,7 @@ def fetch_mnist(data_dir):
 
 
 def fetch_verified(download, folder, data_dir):
-    """Let download(temporary folder) fetch the four files; move them into folder if all are right."""
+    """Let download(temporary folder) fetch the four files; move them into folder if right."""
     with tempfile.TemporaryDirectory(dir=data_dir) as temporary:
         raw = download(Path(temporary))
         for name, expected in MNIST_MD5.items():

@@ -8,7 +8,6 @@ import inspect
 import json
 import os
 import sys
-import textwrap
 from pathlib import Path
 from types import FunctionType, ModuleType
 
@@ -91,14 +90,32 @@ def code_version(*functions, methods_of=()):
         if function in visited:
             continue
         visited.add(function)
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-        texts.append(without_docstrings(tree))
-        for name, value in used(tree, vars(sys.modules[function.__module__]), methods_of):
+        module = sys.modules[function.__module__]
+        tree = definitions(module)[function.__qualname__]
+        texts.append(ast.unparse(tree))  # laid out anew, without comments
+        for name, value in used(tree, vars(module), methods_of):
             if isinstance(value, (FunctionType, type)):
                 waiting.append(value)
             else:
                 texts.append(f"{name} = {value!r}")
     return digest(sorted(set(texts)))
+
+
+@functools.cache
+def definitions(module):
+    """Syntax trees, less docstrings, of a module's classes, functions and methods, by full name."""
+    found = {}
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found[node.name] = node
+        if isinstance(node, ast.ClassDef):
+            methods = [part for part in node.body if isinstance(part, ast.FunctionDef)]
+            found |= {f"{node.name}.{method.name}": method for method in methods}
+    for tree in list(found.values()):
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
+                node.body = node.body[1:] or [ast.Pass()]
+    return found
 
 
 def used(tree, scope, methods_of):
@@ -139,11 +156,3 @@ def is_ours(module):
     """Whether a module is a file of this project."""
     file = getattr(module, "__file__", None)
     return file is not None and ROOT in Path(file).resolve().parents
-
-
-def without_docstrings(tree):
-    """The source of a syntax tree, laid out anew, less docstrings and comments."""
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)

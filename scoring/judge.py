@@ -19,7 +19,9 @@ from common import Judge, load_dataset, normalise
 from scoring.threads import one_thread_each
 
 FOLDER = Path(__file__).resolve().parent.parent / "judges"
-SHIPPED = {"mnist": "1767fb4b39ea8ac4e99396cc48f36463b792810489a1fbed6346060639c72e1e"}  # SHA-256 of FOLDER/<data set>.pt
+SHIPPED = {
+    "mnist": "1767fb4b39ea8ac4e99396cc48f36463b792810489a1fbed6346060639c72e1e"
+}  # SHA-256 of FOLDER/<data set>.pt
 EPOCHS = 4
 LEAST_STEPS = 800  # of training on colour images, of which there may be few
 BATCH = 128

@@ -1,5 +1,6 @@
 """What saved generators score against real images, and how that is kept."""
 
+import functools
 import statistics
 import sys
 
@@ -75,6 +76,12 @@ def score_reverse(path, reference, standing=False):
     return reference.reverse_accuracy(torch.cat(images), labels, seen)
 
 
+@functools.cache
+def version_of(function):
+    """The version of the code that computes a score."""
+    return code_version(function, methods_of=[Reference])
+
+
 class CachedScores:
     """The scores of a run's saved generators, and of real images beside them; each computed once.
 
@@ -107,8 +114,7 @@ class CachedScores:
             tasks = self.run.tasks
             return score_snapshot(path, self.reference, tasks, samples, self.standing)
 
-        version = code_version(score_snapshot, methods_of=[Reference])
-        key = digest(self.reference.fid_key, self.run.tasks, version)
+        key = digest(self.reference.fid_key, self.run.tasks, version_of(score_snapshot))
         return self.attempt(path, f"{samples} images a category", key, compute)
 
     def inside(self, log, samples):
@@ -137,8 +143,7 @@ class CachedScores:
         def compute():
             return score_reverse(path, self.reference, self.standing)
 
-        version = code_version(score_reverse, methods_of=[Reference])
-        key = digest(self.reference.key, version)
+        key = digest(self.reference.key, version_of(score_reverse))
         return self.attempt(path, "reverse accuracy", key, compute)
 
     def floor(self, seen, samples):
@@ -147,7 +152,7 @@ class CachedScores:
         def compute():
             return self.reference.floor(seen, samples)
 
-        version = code_version(Reference.floor, methods_of=[Reference])
+        version = version_of(Reference.floor)
         key = digest(self.reference.fid_key, "floor", seen, samples, version)
         return cached(self.reference.cache, key, compute)
 
@@ -157,6 +162,6 @@ class CachedScores:
         def compute():
             return self.reference.ceiling(seen)
 
-        version = code_version(Reference.ceiling, methods_of=[Reference])
+        version = version_of(Reference.ceiling)
         key = digest(self.reference.key, "ceiling", seen, version)
         return cached(self.reference.cache, key, compute)

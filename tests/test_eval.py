@@ -16,6 +16,7 @@ import torch
 from conftest import ROOT, contents, run_script, write_bars
 from torch import nn
 
+import common
 import eval
 from common import Generator, Judge, make_generator, normalise
 from datafiles.idx import write_idx
@@ -920,27 +921,31 @@ def test_what_a_cached_score_depends_on_holds_all_that_computes_it(monkeypatch):
             cache.code_version(real_side.Reference.floor, methods_of=methods),
         ]
 
-    before = versions()
-    source = cache.inspect.getsource
+    def edited(module, old, new):
+        """Which of them change with a text of a module."""
+        source = cache.inspect.getsource(module)
+        assert old in source
 
-    def edited(name, old, new):
-        def read(function):
-            text = source(function)
-            if function.__name__ == name:
-                assert old in text
-            return text.replace(old, new) if function.__name__ == name else text
+        def read(other):
+            return source.replace(old, new) if other is module else getsource(other)
 
         with monkeypatch.context() as patch:
             patch.setattr(cache.inspect, "getsource", read)
-            return [a != b for a, b in zip(versions(), before)]
+            cache.definitions.cache_clear()
+            changed = [a != b for a, b in zip(versions(), before)]
+        cache.definitions.cache_clear()
+        return changed
 
-    assert edited("mean_and_root", "len(x) - 1", "len(x)") == [True, False, True]
-    assert edited("fid", "Fréchet distance", "The distance") == [False, False, False]
-    assert edited("train_classifier", "3e-3", "1e-3") == [False, True, False]
-    assert edited("ConditionalBatchNorm2d", "rsqrt", "sqrt") == [True, True, False]
-    assert edited("count", "// 2", "// 3") == [True, False, True]
-    assert edited("SavedGenerator", "randn(BATCH", "rand(BATCH") == [True, True, False]
-    assert edited("normalise", "127.5", "127") == [True, True, True]
+    before, getsource = versions(), cache.inspect.getsource
+    assert edited(metrics, "len(x) - 1)", "len(x))") == [True, False, True]
+    assert edited(metrics, "Fréchet distance", "The distance") == [False, False, False]
+    assert edited(metrics, "losses.append(max", "losses.append(min") == [False, False, False]
+    assert edited(judges, "optimizer, 3e-3", "optimizer, 1e-3") == [False, True, False]
+    assert edited(judges, "return padded[:, :, top", "return padded[:, :, 1 + top") == [0, 1, 0]
+    assert edited(common, "standing_var[y] + self.eps", "standing_var[y]") == [True, True, False]
+    assert edited(real_side, "test, train // 2", "test, train // 3") == [True, False, True]
+    assert edited(drawing, "torch.randn(BATCH", "torch.rand(BATCH") == [True, True, False]
+    assert edited(common, "images.float() / 127.5", "images.float() / 127") == [True, True, True]
     monkeypatch.setattr(drawing, "PATIENCE", 5)
     assert [a != b for a, b in zip(versions(), before)] == [True, True, False]
 

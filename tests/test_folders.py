@@ -214,7 +214,7 @@ def test_a_folder_around_the_categories_is_named_as_a_shell_takes_it(tmp_path):
         write_images(tmp_path / "my photos" / category, 8)
     message = refused("folder", tmp_path, "train")
     inner = tmp_path / "my photos"
-    assert f"if the categories are beach, city, use --data-dir '{inner}'" in message
+    assert f"if the categories or splits are beach, city, use --data-dir '{inner}'" in message
 
 
 def test_an_empty_training_folder_needs_no_test_folder(tmp_path, capsys):

@@ -13,8 +13,9 @@ import torch
 from conftest import METHODS, ROOT, run_script
 from PIL import Image, ImageSequence
 
-from pictures import curves
-from pictures.groups import find_groups
+import figures
+from pictures import curves, samples
+from pictures.groups import all_names, find_groups, find_name
 from scoring.drawing import SavedGenerator
 from scoring.runs import ELSEWHERE, complete
 
@@ -181,6 +182,81 @@ def test_joints_level_in_curves_is_its_final_score(finished, tmp_path, monkeypat
     assert list(sft.get_xdata()) == [0.25, 0.5, 1, 1.25, 1.5, 2, 2.25, 2.5, 3]
     expected = json.loads((tmp_path / "runs" / "joint" / "eval.json").read_text())["accuracy"][2][0]
     assert joint.get_label() == "joint" and list(joint.get_ydata()) == [expected, expected]
+
+
+def rename(run, names):
+    """Give the categories of every saved generator of a run other names, in other order."""
+    for path in run.rglob("task_*.pt"):
+        snapshot = torch.load(path, weights_only=True)
+        torch.save(snapshot | {"categories": names}, path)
+
+
+def test_a_category_is_found_by_its_name_in_every_run(finished, tmp_path, monkeypatch):
+    """Two runs whose third and first category is "c": the picture is of "c" in both."""
+    shown = []
+    monkeypatch.setattr(samples, "tile", lambda ax, images, columns: shown.append(images))
+    monkeypatch.setattr(samples, "save", lambda figure, path: None)
+    for folder, method, names in [("a", "sft", ["a", "b", "c"]), ("b", "joint", ["c", "a", "b"])]:
+        rename(shutil.copytree(finished(method), tmp_path / folder), names)
+    groups = find_groups([tmp_path], [])
+    assert [group.label for group in groups] == ["joint", "sft"]
+    assert all_names(groups) == ["c", "a", "b"]
+    samples.draw(groups, tmp_path, [])
+    joint, sft = (SavedGenerator.load(tmp_path / run / "task_3.pt") for run in "ba")
+    expected = [joint.draw(0, 64), sft.draw(2, 64), joint.draw(1, 64), sft.draw(0, 64)]
+    assert len(shown) == 6
+    for images, drawn in zip(shown, expected):
+        assert torch.equal(images, drawn[:4])
+
+
+@pytest.mark.parametrize(
+    "text, expected", [("3", "3"), ("7", "7"), ("0", "7"), ("1", "3"), ("5", None), ("x", None)]
+)
+def test_a_category_is_given_by_its_name_or_else_by_its_index(text, expected):
+    assert find_name(text, ["7", "3", "2"]) == expected
+
+
+def test_curves_take_the_categories_of_different_runs_by_name(runs, tmp_path, monkeypatch):
+    plotted = []
+    monkeypatch.setattr(curves, "save", lambda figure, path: plotted.append(figure))
+    for name, categories in [("a", ["x", "y", "z"]), ("c", ["z", "x", "y"])]:
+        run = shutil.copytree(runs / name, tmp_path / name)
+        rename(run, categories)
+        result = json.loads((run / "eval.json").read_text()) | {"categories": categories}
+        (run / "eval.json").write_text(json.dumps(result))
+    groups = find_groups([tmp_path], [])
+    curves.draw(groups, tmp_path, [tmp_path])
+    results = [json.loads((tmp_path / name / "eval.json").read_text()) for name in "ac"]
+    assert [ax.get_title() for ax in plotted[0].axes[:3]] == [f"category {n}" for n in "xyz"]
+    for column, index in [(0, (0, 1)), (1, (1, 2)), (2, (2, 0))]:
+        lines = plotted[0].axes[column].get_lines()
+        ends = {line.get_label(): line.get_ydata()[-1] for line in lines}
+        sft, ra = (result["accuracy"][2][i] for result, i in zip(results, index))
+        assert ends == pytest.approx({"sft": sft, "mergan_ra": ra})
+
+
+def test_tsne_of_other_data_than_was_learned_ends_in_one_line(runs, tiny_data, tmp_path, call_main):
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    path = data / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:16] + bytes(len(path.read_bytes()) - 16))
+    message = call_main(figures, "tsne", runs, "-o", tmp_path / "new", "--data-dir", data)
+    assert "other data than was learned: training images" in message and "\n" not in message
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_pictures_that_cannot_be_written_end_in_one_line(finished, tmp_path, call_main):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "out" / "samples.png").mkdir(parents=True)
+    for output, place in [("file/new", "file/new"), ("out", "out/samples.png")]:
+        message = call_main(figures, "samples", finished("sft"), "-o", tmp_path / output)
+        assert f"error: {tmp_path / place} cannot be written (" in message
+        assert message.endswith("choose another --output") and "\n" not in message
+
+
+def test_the_command_that_curves_asks_for_can_be_pasted(finished, tmp_path, call_main):
+    run = shutil.copytree(finished("sft"), tmp_path / "my runs" / "one")
+    message = call_main(figures, "curves", run, "-o", tmp_path / "new")
+    assert message.endswith(f"write it with: python eval.py '{run}'")
 
 
 def test_broken_files_are_named_and_the_rest_is_drawn(runs, tmp_path):

@@ -1,0 +1,193 @@
+"""README and docs: links lead somewhere, code and numbers are ours, commands exist."""
+
+import importlib
+import json
+import re
+import shlex
+import sys
+import textwrap
+
+import pytest
+import torch
+from conftest import METHODS, ROOT
+
+from common import make_generator
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What comes with changes that are not merged yet: targets of links, and options
+COMING = {
+    "docs/data.md",
+    "docs/speed.md",
+    "scoring",
+    "pictures",
+    "--other-data",
+}
+# Where the options of a command stand, if not in a method script
+SOURCES = {
+    "eval.py": ["eval.py"],
+    "figures.py": ["figures.py"],
+    "prepare.py": ["prepare.py", "common.py"],
+    "benchmark": ["benchmark/*.py"],
+}
+
+
+def blocks(text, language):
+    """The fenced blocks of a language ("" for none) in a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def prose(text):
+    """A page without its fenced blocks."""
+    return re.sub(r"^```\w*\n.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def inline_code(text):
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose(text))]
+
+
+def anchors(text):
+    """The names by which code hosts link to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
+    return [
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    ]
+
+
+def by_name(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_readme_is_a_front_page():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_links_and_pictures_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(text)):
+        if target.startswith("http"):
+            continue
+        file, _, anchor = target.partition("#")
+        path = (page.parent / file).resolve() if file else page
+        assert path.exists() or by_name(path) in COMING, target
+        if anchor and path.exists():
+            assert anchor in anchors(path.read_text(encoding="utf-8")), target
+
+
+def test_the_index_of_docs_names_every_page():
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in index
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_code_on_the_page_of_a_method_stands_in_its_script(method):
+    """```python on docs/<method>.md: whole lines of <method>.py, in one piece, indented or not."""
+    script = (ROOT / f"{method}.py").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / f"{method}.md").read_text(encoding="utf-8")
+    assert blocks(page, "python")
+    for block in blocks(page, "python"):
+        flush = textwrap.dedent(block)
+        indented = [textwrap.indent(flush, " " * count) for count in range(0, 25, 4)]
+        assert any(f"\n{piece}" in script for piece in indented), block
+
+
+def commands(text):
+    """The words of every command in a page that runs a script of ours, from its name on."""
+    lines = "".join(blocks(text, "")).replace("\\\n", " ").splitlines()
+    lines += [code for code in inline_code(text) if code.startswith("python ")]
+    for line in lines:
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError:  # an equation
+            continue
+        for number, word in enumerate(words):
+            started = words[number - 1] == "python" or words[0] == "torchrun"
+            if started and number and word.endswith(".py"):
+                rest = words[number:]
+                ends = [i for i, other in enumerate(rest) if other in ("&&", "|", "<", ">", ";")]
+                yield rest[: min(ends, default=len(rest))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_commands_have_options_that_their_scripts_know(page, monkeypatch, capsys):
+    for script, *words in commands(page.read_text(encoding="utf-8")):
+        assert (ROOT / script).is_file(), script
+        if script.removesuffix(".py") in METHODS:
+            monkeypatch.setattr(sys, "argv", [script, *words])
+            try:
+                importlib.import_module(script.removesuffix(".py")).parse_args()
+            except SystemExit as stop:
+                assert not stop.code, f"{script} {' '.join(words)}: {capsys.readouterr().err}"
+            continue
+        patterns = SOURCES[script if "/" not in script else script.split("/")[0]]
+        paths = [path for pattern in patterns for path in ROOT.glob(pattern)]
+        source = "".join(path.read_text(encoding="utf-8") for path in paths)
+        for option in [word for word in words if word.startswith("-") and word != "--help"]:
+            assert f'"{option}"' in source, f"{script} {option}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_options_and_lists_that_are_named_exist(page):
+    text = page.read_text(encoding="utf-8")
+    scripts = [path for path in ROOT.glob("**/*.py") if "tests" not in path.parts]
+    sources = "".join(path.read_text(encoding="utf-8") for path in scripts)
+    for code in inline_code(text):
+        option = code.split("=")[0].split()[0]
+        if option.startswith("--"):
+            assert f'"{option}"' in sources or option in COMING, code
+    for name in re.findall(r"(?<![\w/.])(?:benchmark|results)/\w+\.\w+", text):
+        assert (ROOT / name).exists() or name in COMING, name
+
+
+def numbers(text):
+    """Numbers with decimals, as they are written."""
+    return set(re.findall(r"(?<![\d.])-?\d+\.\d+(?![\d.])", text))
+
+
+def rounded(value):
+    """Every number in a JSON value, with one, two and three decimals."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return set().union(*map(rounded, value))
+    if isinstance(value, float):
+        return {f"{value:.{digits}f}" for digits in (1, 2, 3)}
+    return set()
+
+
+def rows(path):
+    """Sets of numbers that a row of a table may have: a line of Markdown, or all of JSON."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        return [rounded(json.loads(text))]
+    return [numbers(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_numbers_in_tables_stand_in_the_files_that_they_are_from(page):
+    """Under <!-- numbers from FILE … -->: decimals of a row stand in a row of a FILE."""
+    text = page.read_text(encoding="utf-8")
+    tables = re.findall(r"<!-- numbers from (.+?) -->\n((?:\|.*\n)+)", text)
+    assert len(tables) == text.count("<!--")
+    for files, table in tables:
+        known = [row for file in files.split() for row in rows(ROOT / file)]
+        for line in table.splitlines():
+            assert any(numbers(line) <= row for row in known), line
+
+
+def test_the_lines_of_python_that_load_a_generator_run(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    generator = make_generator(num_categories=10, channels=1, width=4)
+    run = tmp_path / "runs" / "mnist__mergan_ra__1"
+    run.mkdir(parents=True)
+    torch.save(
+        {"config": generator.config, "generator": generator.state_dict()}, run / "task_10.pt"
+    )
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "run_directory.md").read_text(encoding="utf-8")
+    (lines,) = blocks(page, "python")
+    names = {}
+    exec(lines, names)
+    assert names["images"].shape == (3, 1, 32, 32)
+    assert names["images"].abs().max() <= 1
