@@ -1,8 +1,9 @@
-"""Models and data loaders shared by every method script and by eval.py; and how a GPU runs a script's update().
+"""Models and data loaders of every script, and how a GPU runs a method's update() in one launch.
 
-Networks and hyperparameters follow Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058), "MeRGAN".
+Networks follow Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN").
 """
 
+import functools
 import hashlib
 import json
 import sys
@@ -25,6 +26,10 @@ from datafiles.mnist import fetch_mnist
 from datafiles.names import parse_categories
 from datafiles.official import open_official
 from datafiles.svhn import Svhn
+from layers import LayerNorm, LeakyReLU, ReLU, convolve
+
+# --------------------------------------------------------------------------------------------------
+# Generators
 
 
 @torch.no_grad()
@@ -54,54 +59,72 @@ def initialise(network, plain=()):
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """Batch normalisation with a scale and a shift for each category, or shared, normalising every category by itself.
+    """Batch normalisation, category by category, with a scale and a shift for each, or shared ones.
 
-    In training mode each group is normalised with its own batch statistics (MeRGAN's behaviour, also when it samples).
-    In evaluation mode the standing statistics of its category are used, so that an image depends on its z alone.
+    In training mode each group is normalised with its own batch statistics, as in MeRGAN, also when
+    it samples. In evaluation mode the standing statistics of its category are used, so that an
+    image depends only on its z.
     """
 
     def __init__(self, num_categories, channels, shared=False, eps=1e-5):
         super().__init__()
+        rows = 1 if shared else num_categories
         self.eps = eps
         self.record = False  # set while Generator.update_standing_statistics runs
-        self.scale = nn.Parameter(torch.ones(1 if shared else num_categories, channels))
-        self.shift = nn.Parameter(torch.zeros(1 if shared else num_categories, channels))
+        self.scale = nn.Parameter(torch.ones(rows, channels))
+        self.shift = nn.Parameter(torch.zeros(rows, channels))
         self.register_buffer("standing_mean", torch.zeros(num_categories, channels))
         self.register_buffer("standing_var", torch.ones(num_categories, channels))
 
     def forward(self, x, y):
-        """x: float [K·n, C, H, W], K groups of n images; y: int64 [K], the category of each group. Shape is kept."""
+        """Normalise K groups of n images, x: float [K·n, C, H, W], of categories y: int64 [K]."""
         groups = x.unflatten(0, (len(y), -1))
-        scale, shift = (F.embedding(y, w.expand_as(self.standing_mean)) for w in (self.scale, self.shift))
+        scale = F.embedding(y, self.scale.expand_as(self.standing_mean))
+        shift = F.embedding(y, self.shift.expand_as(self.standing_mean))
         if not self.training:
             scale = scale * torch.rsqrt(self.standing_var[y] + self.eps)
             shift = shift - self.standing_mean[y] * scale
-            return (groups * scale[:, None, :, None, None] + shift[:, None, :, None, None]).flatten(0, 1)
+            normalised = groups * scale[:, None, :, None, None] + shift[:, None, :, None, None]
+            return normalised.flatten(0, 1)
+
         if groups.shape[1] < 2:
-            raise ValueError("one image per group: batch statistics need at least 2; call eval() to draw single images")
+            raise ValueError("one image per group: batch statistics need two; call eval() first")
         if self.record:
-            self.standing_var[y], self.standing_mean[y] = torch.var_mean(groups, dim=(1, 3, 4), correction=0)
-        x = groups.transpose(0, 1).flatten(1, 2)  # [n, K·C, H, W]: a channel for each group, one fused kernel for all
-        x = F.batch_norm(x, None, None, scale.flatten(), shift.flatten(), training=True, eps=self.eps)
+            var, mean = torch.var_mean(groups, dim=(1, 3, 4), correction=0)
+            self.standing_var[y] = var
+            self.standing_mean[y] = mean
+        # As [n, K·C, H, W], with a channel for each group, one fused kernel normalises all groups
+        x = groups.transpose(0, 1).flatten(1, 2)
+        weights = scale.flatten(), shift.flatten()
+        x = F.batch_norm(x, None, None, *weights, training=True, eps=self.eps)
         return x.unflatten(1, (len(y), -1)).transpose(0, 1).flatten(0, 1)
 
 
 class Generator(nn.Module):
     """Three-layer 32×32 DCGAN generator G(z, c) (MeRGAN section 5.1, authors' code).
 
-    Linear latent_dim → 4·width × 4 × 4, then transposed convolutions (kernel 5, stride 2) to 2·width, width and the
-    image's channels; batch norm and ReLU before each; tanh. conditioning: "cbn", conditional batch norm; "concat", a
-    one-hot c behind z, and batch norms whose scale and shift all categories share.
+    Linear latent_dim → 4·width × 4 × 4, then transposed convolutions (kernel 5, stride 2) to
+    2·width, width and the image's channels; batch norm and ReLU before each; tanh.
+    conditioning: "cbn", conditional batch norm; or "concat", a one-hot c behind z, and batch norms
+    whose scale and shift all categories share.
     """
 
     image_size, num_standing = 32, 4096
 
     def __init__(self, num_categories, channels, latent_dim=128, width=32, conditioning="cbn"):
         super().__init__()
-        self.config = dict(num_categories=num_categories, channels=channels, latent_dim=latent_dim, width=width)
-        self.config |= dict(conditioning=conditioning, image_size=self.image_size)
-        norm = lambda n: ConditionalBatchNorm2d(num_categories, n, shared=conditioning == "concat")
-        self.build(latent_dim + (num_categories if conditioning == "concat" else 0), channels, width, norm)
+        self.config = {
+            "num_categories": num_categories,
+            "channels": channels,
+            "latent_dim": latent_dim,
+            "width": width,
+            "conditioning": conditioning,
+            "image_size": self.image_size,
+        }
+        concat = conditioning == "concat"
+        norm = functools.partial(ConditionalBatchNorm2d, num_categories, shared=concat)
+        inputs = latent_dim + num_categories if concat else latent_dim
+        self.build(inputs, channels, width, norm)
         initialise(self, self.plain_layers())
 
     def build(self, inputs, channels, width, norm):
@@ -109,7 +132,8 @@ class Generator(nn.Module):
         self.linear = nn.Linear(inputs, sizes[0] * 4 * 4)
         self.norms = nn.ModuleList(map(norm, sizes[:3]))
         self.deconvs = nn.ModuleList(
-            nn.ConvTranspose2d(n, m, 5, stride=2, padding=2, output_padding=1) for n, m in zip(sizes, sizes[1:])
+            nn.ConvTranspose2d(n, m, 5, stride=2, padding=2, output_padding=1)
+            for n, m in zip(sizes, sizes[1:])
         )
 
     def plain_layers(self):
@@ -125,10 +149,11 @@ class Generator(nn.Module):
     def forward(self, z, y):
         """Images of given categories.
 
-        z: float [N, latent_dim]. y: int64 [K], where K divides N: the first N/K images are of category y[0], the next
-        N/K of y[1], and so on. In training mode each such group is normalised by itself, so one call on K groups
-        equals K calls on one group. In evaluation mode K = N gives every image a category of its own.
-        Returns [N, channels, image_size, image_size] in [−1, 1], in the type of z, also under autocast.
+        z: float [N, latent_dim]. y: int64 [K], where K divides N: the first N/K images are of
+        category y[0], the next N/K of y[1], and so on. In training mode each such group is
+        normalised by itself, so one call on K groups equals K calls on one group. In evaluation
+        mode K = N gives every image a category of its own.
+        Returns [N, channels, image_size, image_size] in [−1, 1], in the type of z.
         """
         inputs = z
         if self.config["conditioning"] == "concat":
@@ -139,35 +164,43 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def update_standing_statistics(self, categories, num_samples=None, seed=0):
-        """Measure mean and variance of every layer for each given category, from num_samples z, for evaluation mode."""
+        """Measure every layer's statistics for the given categories, for evaluation mode.
+
+        num_samples: how many z of each category; None: num_standing.
+        """
         device = self.linear.weight.device
         random = torch.Generator().manual_seed(seed)
-        z = torch.randn(num_samples or self.num_standing, self.config["latent_dim"], generator=random)
+        count = num_samples or self.num_standing
+        z = torch.randn(count, self.config["latent_dim"], generator=random).to(device)
         norms = [module for module in self.modules() if isinstance(module, ConditionalBatchNorm2d)]
         was_training = self.training
         self.train()
         for norm in norms:
             norm.record = True
         for category in categories:
-            self(z.to(device), torch.tensor([category], device=device))
+            self(z, torch.tensor([category], device=device))
         for norm in norms:
             norm.record = False
         self.train(was_training)
 
 
 class ResidualBlock(nn.Module):
-    """Norm, ReLU, 3×3 convolution, twice, beside a 1×1 shortcut. norm: makes a normalisation of n channels."""
+    """Norm, ReLU and 3×3 convolution, twice, beside a 1×1 shortcut.
+
+    norm: makes a normalisation of so many channels.
+    """
 
     def __init__(self, num_in, num_inner, num_out, norm):
         super().__init__()
         self.norms = nn.ModuleList([norm(num_in), norm(num_inner)])
-        sizes = [(num_in, num_inner), (num_inner, num_out)]
-        self.convs = nn.ModuleList([nn.Conv2d(n, m, 3, padding=1, bias=i > 0) for i, (n, m) in enumerate(sizes)])
+        first = nn.Conv2d(num_in, num_inner, 3, padding=1, bias=False)
+        second = nn.Conv2d(num_inner, num_out, 3, padding=1)
+        self.convs = nn.ModuleList([first, second])
         self.shortcut = nn.Conv2d(num_in, num_out, 1)
 
 
 class UpBlock(ResidualBlock):
-    """Doubles height and width. Repeating pixels after the shortcut is the same function as before, and cheaper."""
+    """Doubles height and width. Repeating pixels after the shortcut is the same, and cheaper."""
 
     def __init__(self, num_in, num_out, norm):
         super().__init__(num_in, num_out, num_out, norm)
@@ -194,11 +227,12 @@ class DownBlock(ResidualBlock):
 
 
 class ResNetGenerator(Generator):
-    """64×64 residual generator G(z, c) (MeRGAN section 5.3, authors' code: conditioning "concat", width 64).
+    """64×64 residual generator G(z, c) (MeRGAN section 5.3; authors' code: "concat", width 64).
 
-    Linear → 8·width × 4 × 4, four UpBlocks to 8·width, 4·width, 2·width and width, batch norm, ReLU, 3×3 convolution,
-    tanh. The paper's 18 layers on the way from z to the image: linear, two normalisations and two convolutions in each
-    of four blocks, convolution; not counted are the shortcuts and the last normalisation.
+    Linear → 8·width × 4 × 4, four UpBlocks to 8·width, 4·width, 2·width and width, batch norm,
+    ReLU, 3×3 convolution, tanh. The paper's 18 layers from z to the image: linear, two
+    normalisations and two convolutions in each of four blocks, convolution; not counted are the
+    shortcuts and the last normalisation.
     """
 
     image_size, num_standing = 64, 512
@@ -220,259 +254,15 @@ class ResNetGenerator(Generator):
 
 
 # --------------------------------------------------------------------------------------------------
-# Layers of the critics. The gradient penalty takes their second derivative. Values and first
-# derivatives are PyTorch's; the second takes a few operations where PyTorch's takes many.
-
-
-class LeakyReLU(torch.autograd.Function):
-    """Leaky ReLU 0.2, to the bit PyTorch's, but its second derivative is nothing where PyTorch's is a tensor of zeros.
-
-    So the gradient penalty does not pay for backward passes of convolutions that add zeros.
-    """
-
-    generate_vmap_rule = True  # for the Fisher information
-
-    @staticmethod
-    def forward(x):
-        return F.leaky_relu(x, 0.2)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-        ctx.set_materialize_grads(False)  # the layer above may have passed nothing on
-
-    @staticmethod
-    def backward(ctx, grad):
-        if grad is None:
-            return None
-        return torch.ops.aten.leaky_relu_backward(grad, ctx.saved_tensors[0].detach(), 0.2, False)
-
-
-class ReLU(torch.autograd.Function):
-    """ReLU, to the bit PyTorch's; its second derivative is nothing, as LeakyReLU's."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x):
-        return F.relu(x)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(output)
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx, grad):
-        if grad is None:
-            return None
-        return torch.ops.aten.threshold_backward(grad, ctx.saved_tensors[0].detach(), 0)
-
-
-def convolve(layer, x, weight=None, stride=1):
-    """layer(x) of an nn.Conv2d, by Convolution; of another weight and stride where they are given."""
-    weight = layer.weight if weight is None else weight
-    bias = layer.bias
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-        x, weight = x.to(dtype), weight.to(dtype)
-        bias = None if bias is None else bias.to(dtype)
-    return Convolution.apply(x, weight, bias, [stride, stride], layer.padding)
-
-
-class Convolution(torch.autograd.Function):
-    """F.conv2d, to the bit, but the penalty's gradient of the weight is computed as any other is.
-
-    PyTorch computes it as a convolution whose filters are as large as the image.
-    x: [N, C, H, W]; weight: [D, C, h, w]; bias: [D] or None.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x, weight, bias, stride, padding):
-        return F.conv2d(x, weight, bias, stride, padding)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        x, weight, _, ctx.stride, ctx.padding = inputs
-        ctx.save_for_backward(x, weight)
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx, grad):
-        if grad is None:
-            return None, None, None, None, None
-        # The penalty asks for the gradient of x only; ctx.needs_input_grad does not know that.
-        wanted = [is_wanted(node) for node, _ in ctx.next_functions]
-        if len(wanted) < 3:  # there is no bias
-            wanted.append(False)
-        arguments = *ctx.saved_tensors, ctx.stride, ctx.padding, wanted
-        return *ConvolutionGradient.apply(grad, *arguments), None, None
-
-
-def is_wanted(node):
-    """Whether the backward pass that is running needs the gradient that goes to this node."""
-    if node is None:
-        return False
-    try:
-        return torch._C._will_engine_execute_node(node)
-    except RuntimeError:  # its answer for a leaf that torch.autograd.grad was asked about
-        return True
-
-
-class ConvolutionGradient(torch.autograd.Function):
-    """Those gradients of Convolution by x, weight and bias that are wanted, to be derived again."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(grad, x, weight, stride, padding, wanted):
-        return convolution_backward(grad, x, weight, stride, padding, wanted)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs[:3])
-        ctx.stride, ctx.padding = inputs[3:5]
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx, v, v_weight, v_bias):
-        """v, v_weight, v_bias: gradients of the three outputs, each None where nothing depends on it."""
-        grad, x, weight = ctx.saved_tensors
-        options = ctx.stride, ctx.padding
-        for_grad = for_x = for_weight = None
-        if v is not None:
-            for_grad = F.conv2d(v, weight, None, *options)
-            for_weight = convolution_backward(grad, v, weight, *options, [False, True, False])[1]
-        if v_weight is not None:
-            extra = F.conv2d(x, v_weight, None, *options)
-            for_grad = extra if for_grad is None else for_grad + extra
-            for_x = convolution_backward(grad, x, v_weight, *options, [True, False, False])[0]
-        if v_bias is not None:
-            extra = v_bias[:, None, None].expand_as(grad)
-            for_grad = extra if for_grad is None else for_grad + extra
-        return for_grad, for_x, for_weight, None, None, None
-
-
-def convolution_backward(grad, x, weight, stride, padding, wanted):
-    """The gradients by x, weight and bias, None if not wanted; grad is that of the output."""
-    options = [len(weight)], stride, padding, (1, 1), False, (0, 0), 1
-    return torch.ops.aten.convolution_backward(grad, x, weight, *options, wanted)
-
-
-class RowNorm(torch.autograd.Function):
-    """Every row of a matrix normalised: y = x̂ · weight + bias, x̂ = (x − mean) / √(var + eps).
-
-    x: [N, M]; weight, bias: [M]. Returns y, [N, M], and mean and 1 / √(var + eps), [N, 1], which
-    carry no gradient of their own.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x, weight, bias, eps):
-        return torch.ops.aten.native_layer_norm(x, x.shape[1:], weight, bias, eps)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        x, weight, _, _ = inputs
-        _, mean, scale = output
-        ctx.save_for_backward(x, weight, mean, scale)
-        ctx.mark_non_differentiable(mean, scale)
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx, grad, *_):
-        if grad is None:
-            return None, None, None, None
-        wanted = [is_wanted(node) for node, _ in ctx.next_functions]
-        return *RowNormGradient.apply(grad.contiguous(), *ctx.saved_tensors, wanted), None
-
-
-class RowNormGradient(torch.autograd.Function):
-    """Those gradients of RowNorm by x, weight and bias that are wanted, to be derived again.
-
-    With scale = 1 / √(var + eps), the derivative J of x̂ by x is symmetric:
-        J t = scale · (t − mean(t) − mean(t · x̂) · x̂).
-    Where g is the gradient of y and h = g · weight, the gradients by x, weight and bias are J h,
-    Σ g · x̂ and Σ g, sums over rows. Where v is the gradient that comes back for J h, it gives
-        g       (J v) · weight
-        weight  Σ g · J v
-        x       −scale · (mean(h · x̂) · J v + mean(v · x̂) · J h + mean(h · J v) · x̂).
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(grad, x, weight, mean, scale, wanted):
-        backward = torch.ops.aten.native_layer_norm_backward
-        return backward(grad, x, x.shape[1:], mean, scale, weight, weight, wanted)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs[:5])
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx, v, v_weight, v_bias):
-        """v, v_weight, v_bias: gradients of the three outputs, each None where nothing depends on it."""
-        grad, x, weight, mean, scale = ctx.saved_tensors
-        rows, size = x.shape
-
-        def derivative(t):
-            """J t, and mean(t · x̂) of every row. Each row is a group, so one kernel has both."""
-            backward = torch.ops.aten.native_group_norm_backward
-            images = [tensor.view(1, rows, size) for tensor in (t, x)]
-            moments = [tensor.view(1, rows) for tensor in (mean, scale)]
-            options = None, 1, rows, size, rows, [True, True, False]
-            product, total, _ = backward(*images, *moments, *options)
-            return product.view(rows, size), total.view(rows, 1) / size
-
-        for_grad = for_x = for_weight = None
-        if v is not None:
-            jv, mean_v = derivative(v.contiguous())
-            jh, mean_h = derivative(grad * weight)
-            product = grad * jv
-            for_weight = product.sum(0)
-            with torch.autocast(x.device.type, enabled=False):
-                mean_hjv = torch.mv(product, weight).view(rows, 1) / size
-            factor = mean_hjv * scale.square()
-            for_x = torch.addcmul(factor * mean, factor, x, value=-1)
-            for_x.addcmul_(scale * mean_h, jv, value=-1)
-            for_x.addcmul_(scale * mean_v, jh, value=-1)
-            for_grad = jv * weight
-        if v_weight is not None:
-            extra = (x - mean) * scale * v_weight
-            for_grad = extra if for_grad is None else for_grad + extra
-            extra, _ = derivative(grad * v_weight)
-            for_x = extra if for_x is None else for_x + extra
-        if v_bias is not None:
-            extra = v_bias.expand_as(grad)
-            for_grad = extra if for_grad is None else for_grad + extra
-        return for_grad, for_x, for_weight, None, None, None
-
-
-class LayerNorm(nn.GroupNorm):
-    """GroupNorm(1, channels): over channels, height and width; a scale and a shift a channel."""
-
-    def __init__(self, channels):
-        super().__init__(1, channels)
-
-    def forward(self, x):
-        """x: [N, C, H, W], not copied if channels lie last in memory. Shape and type are kept."""
-        images = x.permute(0, 2, 3, 1).to(self.weight.dtype)
-        weight = self.weight.expand(images.shape[1:]).flatten()
-        bias = self.bias.expand(images.shape[1:]).flatten()
-        y, _, _ = RowNorm.apply(images.flatten(1), weight, bias, self.eps)
-        return y.view(images.shape).permute(0, 3, 1, 2).to(x.dtype)
+# Critics
 
 
 class Critic(nn.Module):
     """32×32 critic with a score head D(x) and a class head C(x) (MeRGAN section 5.1, authors' code).
 
-    Convolutions (kernel 5, stride 2) from the image's channels to width, 2·width and 4·width, leaky ReLU 0.2, no
-    normalisation. The two linear heads always run in float32: scores are differences of large numbers.
+    Convolutions (kernel 5, stride 2) from the image's channels to width, 2·width and 4·width,
+    leaky ReLU 0.2, no normalisation. The two linear heads always run in float32, as scores are
+    differences of large numbers.
     """
 
     def __init__(self, num_categories, channels, width=32):
@@ -484,7 +274,9 @@ class Critic(nn.Module):
 
     def build(self, channels, width):
         sizes = [channels, width, 2 * width, 4 * width]
-        self.convs = nn.ModuleList(nn.Conv2d(n, m, 5, stride=2, padding=2) for n, m in zip(sizes, sizes[1:]))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(n, m, 5, stride=2, padding=2) for n, m in zip(sizes, sizes[1:])
+        )
         return sizes[-1]
 
     def plain_layers(self):
@@ -494,12 +286,11 @@ class Critic(nn.Module):
     def features(self, x):
         """Images → [N, channels, 4, 4]."""
         for conv in self.convs:
-            # On a CPU both take as long, and published results are, to the bit, PyTorch's.
-            x = LeakyReLU.apply(conv(x) if x.device.type == "cpu" else convolve(conv, x, stride=2))
+            x = LeakyReLU.apply(conv(x))
         return x
 
     def forward(self, x):
-        """x: float [N, channels, H, W] → score [N] and class logits [N, num_categories], both at least float32."""
+        """Images [N, channels, H, W] → score [N], class logits [N, num_categories]; float32."""
         x = self.features(x)
         with torch.autocast(x.device.type, enabled=False):
             x = x.flatten(1).to(self.score.weight.dtype)
@@ -507,11 +298,11 @@ class Critic(nn.Module):
 
 
 class ResNetCritic(Critic):
-    """64×64 residual critic, the mirror image of ResNetGenerator with layer norm (MeRGAN section 5.3, authors' code).
+    """64×64 residual critic, ResNetGenerator's mirror image with layer norm (MeRGAN section 5.3).
 
-    3×3 convolution to width, four DownBlocks to 2·width, 4·width, 8·width and 8·width, the two heads. 18 layers with
-    weights from the image to a head: convolution, two normalisations and two convolutions in each of four blocks,
-    linear.
+    3×3 convolution to width, four DownBlocks to 2·width, 4·width, 8·width and 8·width, the two
+    heads. 18 layers from the image to a head: convolution, two normalisations and two convolutions
+    in each of four blocks, linear.
     """
 
     def build(self, channels, width):
@@ -531,12 +322,12 @@ class ResNetCritic(Critic):
 
 
 def make_generator(num_categories, channels, image_size=32, **options):
-    """The generator of a data set's image size, or, by make_generator(**config), that of a snapshot."""
+    """The generator of an image size, or, by make_generator(**config), that of a snapshot."""
     return {32: Generator, 64: ResNetGenerator}[image_size](num_categories, channels, **options)
 
 
 def make_critic(num_categories, channels, image_size=32, **options):
-    """The critic of a data set's image size."""
+    """The critic of an image size."""
     return {32: Critic, 64: ResNetCritic}[image_size](num_categories, channels, **options)
 
 
@@ -548,17 +339,20 @@ class Judge(nn.Module):
 
     def __init__(self, num_categories, channels, image_size=32):
         super().__init__()
-        self.body = nn.Sequential()
+        layers = []
         if image_size == 32:
             for n, m in [(channels, 32), (32, 64)]:
-                self.body.extend([nn.Conv2d(n, m, 3, padding=1, bias=False), nn.BatchNorm2d(m), nn.ReLU()])
-                self.body.extend([nn.Conv2d(m, m, 3, padding=1, stride=2, bias=False), nn.BatchNorm2d(m), nn.ReLU()])
-            self.body.extend([nn.Flatten(), nn.Linear(64 * 8 * 8, 128), nn.ReLU()])
+                layers += [nn.Conv2d(n, m, 3, padding=1, bias=False), nn.BatchNorm2d(m), nn.ReLU()]
+                layers += [nn.Conv2d(m, m, 3, padding=1, stride=2, bias=False)]
+                layers += [nn.BatchNorm2d(m), nn.ReLU()]
+            layers += [nn.Flatten(), nn.Linear(64 * 8 * 8, 128), nn.ReLU()]
         else:
-            self.body.append(nn.Conv2d(channels, 32, 3, padding=1, stride=2))
-            self.body.extend(DownBlock(n, m, nn.BatchNorm2d) for n, m in [(32, 32), (32, 64), (64, 128)])
-            self.body.extend([nn.BatchNorm2d(128), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()])
-            self.body.extend([nn.Linear(128, 128), nn.ReLU()])
+            layers += [nn.Conv2d(channels, 32, 3, padding=1, stride=2)]
+            for n, m in [(32, 32), (32, 64), (64, 128)]:
+                layers += [DownBlock(n, m, nn.BatchNorm2d)]
+            layers += [nn.BatchNorm2d(128), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+            layers += [nn.Linear(128, 128), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
         self.head = nn.Linear(128, num_categories)
         for block in self.body:
             if isinstance(block, ResidualBlock):
@@ -570,7 +364,11 @@ class Judge(nn.Module):
         return self.head(self.body(x))
 
 
-warnings.filterwarnings("ignore", "This instance was constructed with capturable")  # Adam's, before the capture
+# --------------------------------------------------------------------------------------------------
+# CUDA graphs
+
+# Adam's warning, which comes before the capture
+warnings.filterwarnings("ignore", "This instance was constructed with capturable")
 
 
 class CudaGraph:
@@ -625,12 +423,14 @@ class CudaGraph:
             CudaGraph.works = False
             generator.graphsafe_set_state(before)  # the failed capture has left it half-way
             self.real_images.rewind()
-            cause = str(error.__context__ or error).splitlines()[0]  # the capture's end fails as well
+            cause = str(error.__context__ or error).splitlines()[
+                0
+            ]  # the capture's end fails as well
             text = f"warning: no CUDA graph could be captured ({cause}); each kernel is launched"
             print(text, file=sys.stderr, flush=True)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Data
 
 # The image size of each data set, where no other is asked for.
@@ -833,7 +633,9 @@ class RealImages:
         size = (last - first) * self.map[0].nbytes
         self.held, self.offset = None, first
         if size <= self.room():
-            self.held = torch.empty(last - first, *self.map.shape[1:], dtype=torch.uint8, device=self.device)
+            self.held = torch.empty(
+                last - first, *self.map.shape[1:], dtype=torch.uint8, device=self.device
+            )
             for i, part in enumerate(self.held.split(4096)):
                 part.copy_(torch.from_numpy(self.reopened()[first + 4096 * i :][: len(part)]))
         else:
@@ -844,7 +646,9 @@ class RealImages:
             if self.held is not None
             else f"read from {self.map.filename} one batch ahead"
         )
-        print(f"data: {last - first:,} images of the task, {size / 1e9:.2f} GB, {where}", flush=True)
+        print(
+            f"data: {last - first:,} images of the task, {size / 1e9:.2f} GB, {where}", flush=True
+        )
 
     @property
     def static(self):
@@ -853,18 +657,23 @@ class RealImages:
 
     def room(self):
         """Bytes that images may take on the device."""
-        on_gpu = self.device.type == "cuda"  # of all its memory, not of what is free now: a resumed run does the same
+        on_gpu = (
+            self.device.type == "cuda"
+        )  # of all its memory, not of what is free now: a resumed run does the same
         return torch.cuda.get_device_properties(self.device).total_memory / 4 if on_gpu else 5e8
 
     def reopened(self):
-        """The memory map, opened afresh: pages once read count as this process's memory until their map is closed."""
+        """The memory map, opened afresh: pages once read count as memory until their map is closed."""
         return np.memmap(self.map.filename, np.uint8, "c", shape=self.map.shape)
 
     def read(self, y, n, number):
-        """Batch `number` of the task, a function of seed, categories and number alone: uint8, on the host."""
+        """Batch `number` of the task, a function of seed, categories and number: uint8, on the host."""
         name = f"{self.seed} {y.tolist()} {number}".encode()
         random = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:7]))
-        index = torch.randint(2**31 - 1, (len(y), n), generator=random) % self.counts[y, None] + self.starts[y, None]
+        index = (
+            torch.randint(2**31 - 1, (len(y), n), generator=random) % self.counts[y, None]
+            + self.starts[y, None]
+        )
         images = torch.from_numpy(np.asarray(self.reopened()[index.flatten().numpy()]))
         return images.pin_memory() if self.device.type == "cuda" else images
 

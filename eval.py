@@ -50,6 +50,7 @@ from pathlib import Path
 
 import torch
 
+from common import use_any_encoding
 from scoring.cache import CannotWrite, try_writing, write_json
 from scoring.metrics import backward_transfer, forgetting
 from scoring.reference import RealData, open_reference
@@ -183,9 +184,8 @@ def score_and_write(run, reference, **options):
 
 
 def main():
+    use_any_encoding()
     args = parse_args()
-    # No category's name and no encoding of the terminal may lose a table
-    sys.stdout.reconfigure(errors="backslashreplace")
     files = [Path(path) for path in args.paths if path.endswith(".json")]
     folders = find_runs(args.paths)
     if not folders + files:

@@ -18,6 +18,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from common import use_any_encoding
 from pictures import curves, evolution, forgetting, losses, page, paint, samples, tensorboard, tsne
 from pictures.canvas import INSTALL
 from pictures.groups import all_names, find_groups, find_name
@@ -101,9 +102,8 @@ def draw(name, groups, category, args, skipped):
 
 
 def main():
+    use_any_encoding()
     args = parse_args()
-    # No category's name and no encoding of the terminal may lose a picture
-    sys.stdout.reconfigure(errors="backslashreplace")
     try:
         draw_all(args)
     except OSError as error:

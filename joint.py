@@ -17,6 +17,7 @@ import io
 import json
 import math
 import os
+import shlex
 import signal
 import sqlite3
 import sys
@@ -40,16 +41,17 @@ PROCESSES = int(os.environ["WORLD_SIZE"]) if TORCHRUN else 1
 
 def positive_int(text):
     """The type of an option that counts."""
-    if int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"found {text}, expected a whole number of at least 1")
     return int(text)
 
 
 def non_negative(text):
     """The type of an option that weighs."""
-    if not 0 <= float(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"found {text}, expected a number of at least 0")
-    return float(text)
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"found {text}, expected a number of at least 0")
 
 
 def parse_args():
@@ -137,6 +139,7 @@ def generator_loss(critic, fake, y, lambda_cls):
 
 
 def main():
+    common.use_any_encoding()
     args = parse_args()
     images, labels, names = common.load_dataset(split="train", **common.data_options(vars(args)))
     run = Run(args, images, labels, names)
@@ -338,6 +341,7 @@ class Run:
             (self.directory / "snapshots").mkdir(exist_ok=True)
         with expect(f"{self.directory} is in use by another process; choose another --run-dir"):
             self.lock = sqlite3.connect(self.directory / "lock", timeout=0)
+            self.lock.execute("PRAGMA journal_mode = MEMORY")  # needs no room on the disk
             self.lock.execute("BEGIN EXCLUSIVE")  # the system frees it when the process dies
         for pattern in RESULTS if self.args.overwrite else ():
             for path in self.directory.glob(pattern):
@@ -370,7 +374,7 @@ class Run:
         return start
 
     def restore(self, **networks):
-        """Names the networks that a checkpoint holds; they and random numbers continue with it."""
+        """Names all modules that a checkpoint holds; they and random numbers continue with it."""
         self.networks = networks
         self.started = time.perf_counter() - self.checkpoint["elapsed"]
         # The log loses the lines of steps that are about to be repeated
@@ -430,21 +434,23 @@ class Run:
             "it_per_s": rate,
             "elapsed": now - self.started,
         }
-        with expect("metrics.jsonl cannot be written; make room, then run the command again"):
+        path = self.directory / "metrics.jsonl"
+        with expect(f"{path} cannot be written; make room, then run the command again"):
             self.log_file.write(json.dumps(line).encode() + b"\n")
         # A line of progress every three seconds
         if now - self.printed > 3 or step == self.steps:
             text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-            text = f"task {self.task + 1}/{self.args.num_tasks}, step {step}/{self.steps}, {rate:.1f} it/s, {text}"
+            where = f"task {self.task + 1}/{self.args.num_tasks}, step {step}/{self.steps}"
             left = ((self.args.num_tasks - self.task) * self.steps - step) / rate / 60
-            print(f"{text}, {left:.1f} min left", flush=True)
-            # Who has no GPU learns at once what the paper's schedule takes, and what is shorter
+            print(f"{where}, {rate:.1f} it/s, {text}, {left:.1f} min left", flush=True)
+            # Who has no GPU learns at once what takes hours, and what is shorter
             if self.printed == -math.inf and left > 120 and self.args.device == "cpu":
-                look = f"{METHOD}.py --num-tasks 5 --iters 400 --learning-rate 5e-4"
-                print(
-                    f"this takes {left / 60:.0f} hours; a first look takes {2000 / rate / 60:.0f} "
-                    f"minutes here: python {look} --run-dir runs/look"
-                )
+                tasks = min(5, self.args.num_tasks)
+                look = ["python", *sys.argv, "--num-tasks", str(tasks), "--iters", "400"]
+                look += ["--learning-rate", "5e-4", "--run-dir", f"{self.directory}__look"]
+                minutes = f"{tasks * 400 / rate / 60:.0f} minutes"
+                print(f"this takes {left / 60:.0f} hours here; a first look takes {minutes}:")
+                print(shlex.join(look), flush=True)
             self.printed = now
 
     def is_milestone(self, step):

@@ -1,73 +1,99 @@
 """Choices that the papers leave open, changed one at a time in MeRGAN-RA, on five digits of MNIST.
 
-    python benchmark/ablation.py          # runs in results/ablation, scores in results/ablation_cpu and ablation_cpu.md
+    python benchmark/ablation.py    # scores in results/ablation_cpu, their table in ablation_cpu.md
 
-A variant is a copy of mergan_ra.py with a few other lines. --jobs runs go side by side, one CPU thread each; an
-ablation that was stopped continues. EWC's choices are in benchmark/sweep.py.
+A variant is mergan_ra.py with a patch of the folder benchmark/ablation, which says what it changes.
+The scripts and their runs go to results/ablation; an ablation that was stopped continues. To make a
+patch, or one anew that no longer fits: change mergan_ra.py, and
+
+    git diff mergan_ra.py > benchmark/ablation/NAME.patch
+    git checkout mergan_ra.py
+
+EWC's choices are in benchmark/sweep.py.
 """
 
 import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import tempfile
 from pathlib import Path
 
-from sweep import small_runs
+from side_by_side import ROOT, command, make_parser, train
 
-ROOT = Path(__file__).resolve().parent.parent
-SOURCE = (ROOT / "mergan_ra.py").read_text(encoding="utf-8")
-
-
-def between(first, last):
-    """The piece of mergan_ra.py from one text up to another, each found once."""
-    assert SOURCE.count(first) == SOURCE.count(last) == 1, (first, last)
-    return SOURCE[SOURCE.index(first) : SOURCE.index(last)]
+PATCHES = ROOT / "benchmark" / "ablation"
 
 
-CRITIC = between("        for _ in range(args.critic_steps):", "        with autocast:\n            loss_generator")
-GENERATOR = between("        with autocast:\n            loss_generator", '        return {"critic": loss_critic')
-RESET = """\
-        if task and not first_step:
-            critic.load_state_dict(make_critic(**options).state_dict())
-"""
-MEAN = (".square().sum() / (2 * num_past)", ".square().sum() / len(fake)")  # E over z and c, as the equation is written
-ADAM = "        critic_optimizer = torch.optim.Adam("
-VARIANTS = {  # name: (text to replace, its replacement)
-    "mergan_ra": ("", ""),
-    "mergan_ra_mean_alignment": MEAN,
-    "mergan_ra_critic_anew": (ADAM, RESET + ADAM),
-    "mergan_ra_generator_first": (CRITIC + GENERATOR, GENERATOR + CRITIC),
-}
+def find_variants():
+    """The path of the patch, or None, by the name of the variant."""
+    variants = {"mergan_ra": None}
+    for patch in sorted(PATCHES.glob("*.patch")):
+        variants[f"mergan_ra_{patch.stem}"] = patch
+    return variants
+
+
+def patched(patch):
+    """The text of mergan_ra.py with a patch applied. Exits with one line if that cannot be."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "mergan_ra.py")
+        shutil.copy(ROOT / "mergan_ra.py", script)
+        # Git applies a patch only to files of the repository that it finds around it, if any
+        alone = {**os.environ, "GIT_CEILING_DIRECTORIES": str(Path(folder).parent)}
+        try:
+            done = subprocess.run(
+                ["git", "apply", str(patch.resolve())],
+                cwd=folder,
+                env=alone,
+                capture_output=True,
+                text=True,
+            )
+        except FileNotFoundError:
+            sys.exit("error: git not found, which applies the patches of variants; install it")
+        if done.returncode:
+            cause = done.stderr.splitlines()[0].removeprefix("error: ")
+            advice = "make it anew: python benchmark/ablation.py --help says how"
+            sys.exit(f"error: {patch} no longer fits mergan_ra.py ({cause}); {advice}")
+        return script.read_text(encoding="utf-8")
+
+
+def write_variant(name, patch, folder):
+    """Write the script of a variant into a folder. Returns its path."""
+    text = (ROOT / "mergan_ra.py").read_text(encoding="utf-8")
+    if patch:
+        text = patched(patch)
+    script = folder / f"{name}.py"
+    # A run continues, but not with another script than it began with
+    if script.exists() and script.read_text(encoding="utf-8") != text:
+        sys.exit(
+            f"error: {script} is another version of this variant; delete {folder} or --out DIR"
+        )
+    script.write_text(text, encoding="utf-8")
+    return script
 
 
 def main():
-    parser = small_runs(__doc__)
-    parser.add_argument("--samples", type=int, default=6400, help="images a category that are scored [6400]")
+    parser = make_parser(__doc__)
+    parser.add_argument("--samples", type=int, default=6400, help="to score, a category [6400]")
     args = parser.parse_args()
-    folder, kept = args.out.resolve() / "ablation", args.out / "ablation_cpu"
-    for path in (folder, kept):
-        path.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    common = ["--num-tasks", args.num_tasks, "--iters", args.iters, "--learning-rate", args.learning_rate]
-    common = [*map(str, common), "--seed", str(args.seed), "--data-dir", str(args.data_dir.resolve())]
+    folder = args.out.resolve() / "ablation"
+    kept = args.out.resolve() / "ablation_cpu"
+    folder.mkdir(parents=True, exist_ok=True)
+    kept.mkdir(exist_ok=True)
 
-    def train(name):
-        old, new = VARIANTS[name]
-        script = folder / f"{name}.py"
-        script.write_text(SOURCE.replace(old, new) if old else SOURCE, encoding="utf-8")
-        command = [sys.executable, str(script), *common, "--run-dir", str(folder / name)]
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    # Train every variant; all patches fit before the first run begins
+    variants = find_variants()
+    scripts = [write_variant(name, patch, folder) for name, patch in variants.items()]
+    commands = [command(args, script, folder / script.stem) for script in scripts]
+    for _, name in zip(train(commands, args.jobs), variants):
         print(f"trained {name}", flush=True)
 
-    with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(train, VARIANTS))
-    scoring = [sys.executable, "eval.py", "--device", "cpu"]
-    subprocess.run([*scoring, str(folder), "--samples", str(args.samples)], cwd=ROOT, check=True)
-    for name in VARIANTS:
+    # Score them all, keep the scores, and make their table
+    score = [sys.executable, "eval.py", "--device", "cpu"]
+    subprocess.run([*score, folder, "--samples", str(args.samples)], cwd=ROOT, check=True)
+    for name in variants:
         shutil.copy(folder / name / "eval.json", kept / f"{name}.json")
-    files = sorted(map(str, kept.glob("*.json")))
-    table = subprocess.run([*scoring, *files], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    files = sorted(kept.glob("*.json"))
+    table = subprocess.run([*score, *files], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
     (args.out / "ablation_cpu.md").write_bytes(table)
 
 

@@ -31,9 +31,13 @@ from datafiles.decode import decode  # noqa: E402
 def decoding(threads):
     """Images per second."""
     random = np.random.default_rng(0)
-    pixels = np.asarray(Image.fromarray(random.integers(0, 256, (16, 21, 3), np.uint8)).resize((341, 256))).astype(int)
+    pixels = np.asarray(
+        Image.fromarray(random.integers(0, 256, (16, 21, 3), np.uint8)).resize((341, 256))
+    ).astype(int)
     buffer = io.BytesIO()
-    Image.fromarray((pixels + random.integers(-8, 9, pixels.shape)).clip(0, 255).astype(np.uint8)).save(buffer, "JPEG")
+    Image.fromarray(
+        (pixels + random.integers(-8, 9, pixels.shape)).clip(0, 255).astype(np.uint8)
+    ).save(buffer, "JPEG")
     with ThreadPoolExecutor(threads) as pool:
         started = time.perf_counter()
         list(pool.map(lambda _: decode(io.BytesIO(buffer.getvalue()), 64, False), range(2000)))
@@ -43,7 +47,9 @@ def decoding(threads):
 def draw(path, joint, work):
     """Prints JSON: share of time waiting, peak resident memory in GB, imports included. Linux."""
     images = np.memmap(path, np.uint8, "c", shape=(400_000, 3, 64, 64))
-    real_images = RealImages(images, torch.arange(4).repeat_interleave(100_000), torch.device("cpu"))
+    real_images = RealImages(
+        images, torch.arange(4).repeat_interleave(100_000), torch.device("cpu")
+    )
     waited = total = 0.0
     for y in [torch.arange(4)] if joint else torch.arange(4).split(1):
         real_images.begin(y, 64 // len(y))
@@ -60,8 +66,12 @@ def draw(path, joint, work):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=float, default=20.0, help="milliseconds between batches [20]")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--work", type=float, default=20.0, help="milliseconds between batches [20]"
+    )
     parser.add_argument("--draw", nargs=2, default=None, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.draw:
@@ -80,7 +90,15 @@ def main():
             for _ in range(40):
                 file.write(block)
         for kind in ("tasks", "joint"):
-            command = [sys.executable, __file__, "--draw", str(path), kind, "--work", str(args.work)]
+            command = [
+                sys.executable,
+                __file__,
+                "--draw",
+                str(path),
+                kind,
+                "--work",
+                str(args.work),
+            ]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             report[kind] = json.loads(done.stdout.splitlines()[-1])
     (ROOT / "results" / "data_cpu.json").write_text(json.dumps(report, indent=1) + "\n")

@@ -1,11 +1,17 @@
-"""Shared by all tests: a tiny data set, tiny options, and uninterrupted runs of every method, each made once."""
+"""Shared by all tests: a tiny data set, tiny options, and uninterrupted runs, each made once."""
 
+import contextlib
 import functools
+import gc
+import itertools
 import json
+import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,56 +22,171 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
+os.environ["PYTHONUTF8"] = "1"
 
 from common import load_dataset  # noqa: E402
 from datafiles.idx import write_idx  # noqa: E402
 
 METHODS = ["sft", "joint", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]
-UNCONDITIONAL = ["dgr"]  # whose generators know one category alone
-TINY = ("--dataset idx --iters 4 --batch-size 12 --critic-steps 2 --width 4 --latent-dim 8 --learning-rate 1e-3 "
-        "--device cpu --amp off --log-every 1 --checkpoint-every 2").split()  # fmt: skip
-OWN = {method: ["--fisher-samples", "64"] for method in ("ewc", "rewc")}
+UNCONDITIONAL = ["dgr"]  # its generator knows only one category
 
-# Runs a script that sends itself a signal at the moment when it puts the named file in place.
-SIGNALLED = """
-import os, runpy, sys
-name, number, sys.argv = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
-replace = os.replace
-def signalling_replace(source, target):
-    if str(target).endswith(name):
-        os.kill(os.getpid(), number)
-    replace(source, target)
-os.replace = signalling_replace
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+# Options of a run that takes seconds
+tiny = {
+    "--dataset": "idx",
+    "--iters": "4",
+    "--batch-size": "12",
+    "--critic-steps": "2",
+    "--width": "4",
+    "--latent-dim": "8",
+    "--learning-rate": "1e-3",
+    "--device": "cpu",
+    "--amp": "off",
+    "--log-every": "1",
+    "--checkpoint-every": "2",
+}
+TINY = list(itertools.chain.from_iterable(tiny.items()))
+OWN = {
+    "ewc": ["--fisher-samples", "64"],
+    "rewc": ["--fisher-samples", "64", "--covariance-samples", "64"],
+}
+
+
+# Scripts in this process and in others
+
+
+def run_main(module, *options):
+    """Call main() of a script's module. Returns what it exits with, None if it ends by itself."""
+    argv = sys.argv
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    sys.argv = [module.__file__, *map(str, options)]
+    try:
+        return module.main()
+    except SystemExit as stop:
+        return stop.code
+    finally:
+        # As the end of a process does: forget the run, so that its lock is free
+        sys.argv = argv
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        gc.collect()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_garbage_collection():
+    """gc.collect() searches only what was made since the imports, so that it takes no time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+# A server that has imported PyTorch, and forks: a new process costs a second less than by itself
+CHILDREN = multiprocessing.get_context("forkserver")
+CHILDREN.set_forkserver_preload(["torch", "torchvision", "scipy.io"])
+
+
+def child_main(command, environment, folder, at):
+    """What a child process does: run a Python file with its options, as Python would.
+
+    command: the file and its options. What it prints goes to stdout and stderr in the folder.
+    at: None, or (name of a file, signals): the process gets the signals, one after the other, when
+    it is about to rename another file to this name, so at one and the same moment in every run.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
+    for descriptor, name in [(1, "stdout"), (2, "stderr")]:
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), descriptor)
+
+    def send_signals(event, arguments):
+        if event == "os.rename" and os.path.basename(arguments[1]) == at[0]:
+            for number in at[1:]:
+                os.kill(os.getpid(), number)
+
+    if at:
+        sys.addaudithook(send_signals)
+    os.chdir(ROOT)
+    sys.argv = command
+    sys.path.insert(0, os.path.dirname(command[0]))
+    runpy.run_path(command[0], run_name="__main__")
+
+
+@contextlib.contextmanager
+def started(path, *options, at=None, environment=os.environ):
+    """A process that runs a Python file. Gives a function that waits for its end, and returns it.
+
+    What it returns is like what subprocess.run() returns. at: see child_main().
+    """
+    command = [str(path), *map(str, options)]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        arguments = (command, dict(environment), folder, at)
+        child = CHILDREN.Process(target=child_main, args=arguments)
+        child.start()
+
+        def end():
+            child.join()
+            output, errors = (folder / "stdout").read_text(), (folder / "stderr").read_text()
+            return subprocess.CompletedProcess(command, child.exitcode, output, errors)
+
+        yield end
+        child.kill()
+        child.join()
 
 
 def run_script(script, *options, at=None):
-    """The finished process of a script. at: (name of a file, signal that the script gets while it writes that file)."""
-    head = ["-c", SIGNALLED, at[0], str(int(at[1]))] if at else []
-    command = [sys.executable, *head, f"{script}.py", *map(str, options)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
+    """The finished process of a script of ours. at: see child_main()."""
+    with started(ROOT / f"{script}.py", *options, at=at) as end:
+        return end()
+
+
+# What a run leaves behind
 
 
 def metrics(run_dir):
+    """The lines of metrics.jsonl."""
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(run_dir):
+    """The lines of metrics.jsonl without times, which differ from run to run."""
+    lines = metrics(run_dir)
+    for line in lines:
+        del line["it_per_s"], line["elapsed"]
+    return lines
 
 
 def contents(run_dir):
     """Time of change and bytes of every file of a run but its lock, which reading would release."""
-    paths = [path for path in run_dir.rglob("*") if path.is_file() and not path.name.startswith("lock")]
-    return {path.relative_to(run_dir): (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
+    found = {}
+    for path in run_dir.rglob("*"):
+        if path.is_file() and not path.name.startswith("lock"):
+            found[path.relative_to(run_dir)] = (path.stat().st_mtime_ns, path.read_bytes())
+    return found
+
+
+def load(path):
+    """What a script saved."""
+    return torch.load(path, weights_only=True)
+
+
+def same_weights(ours, theirs):
+    """Whether two state dicts are equal bit for bit."""
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
 
 
 def assert_same_weights(run_dir, other_dir):
+    """Assert that two runs saved the same networks at the same moments, equal bit for bit."""
     names = sorted(path.relative_to(other_dir) for path in other_dir.rglob("task_*.pt"))
-    assert names and names == sorted(path.relative_to(run_dir) for path in run_dir.rglob("task_*.pt"))
+    assert names
+    assert names == sorted(path.relative_to(run_dir) for path in run_dir.rglob("task_*.pt"))
     for name in names:
-        ours, theirs = (torch.load(d / name, weights_only=True) for d in (run_dir, other_dir))
-        for part in [part for part in ("generator", "solver") if part in ours]:
-            assert ours[part].keys() == theirs[part].keys()
-            assert all(torch.equal(ours[part][key], theirs[part][key]) for key in ours[part]), name
+        ours, theirs = load(run_dir / name), load(other_dir / name)
+        for part in ("generator", "solver"):
+            assert (part in ours) == (part in theirs)
+            assert part not in ours or same_weights(ours[part], theirs[part]), (name, part)
+
+
+# Data
 
 
 def write_bars(folder, train, test):
@@ -92,7 +213,9 @@ def photograph(seed, size=(80, 60), mode="RGB"):
     """Colour gradients and a block, different for each seed."""
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[0 : size[1], 0 : size[0]]
-    channels = [(a * rows + b * columns + c) % 256 for a, b, c in random.integers(0, 3, (3, 3)) * (1, 1, 60)]
+    channels = [
+        (a * rows + b * columns + c) % 256 for a, b, c in random.integers(0, 3, (3, 3)) * (1, 1, 60)
+    ]
     pixels = np.stack(channels, -1).astype(np.uint8)
     pixels[10:30, 20:50] = random.integers(0, 256, 3)
     return Image.fromarray(pixels).convert(mode)
@@ -105,34 +228,51 @@ def tiny_photos(tmp_path_factory):
     for c, category in enumerate(("attic", "barn", "cellar")):
         (folder / category).mkdir()
         for i in range(20):
-            photograph(100 * c + i).save(folder / category / f"{i:02d}.{('png', 'jpg', 'webp')[i % 3]}")
+            photograph(100 * c + i).save(
+                folder / category / f"{i:02d}.{('png', 'jpg', 'webp')[i % 3]}"
+            )
     return folder
 
 
 @pytest.fixture(scope="session")
 def photo_options(tiny_photos, tmp_path_factory):
-    """Options of a run on photographs at 64×64, two categories."""
+    """A function that gives the options of a tiny run on photographs at 64×64, two categories."""
     cache = tmp_path_factory.mktemp("cache")
-    options = ["--dataset", "folder", "--data-dir", tiny_photos, "--cache-dir", cache, "--width", 2, "--num-tasks", 2]
-    return lambda method, run_dir: [*TINY, *OWN.get(method, []), *options, "--run-dir", run_dir]
+    photos = ["--dataset", "folder", "--data-dir", tiny_photos, "--cache-dir", cache]
+
+    def options(method, run_dir):
+        smaller = ["--width", 2, "--num-tasks", 2]
+        return [*TINY, *OWN.get(method, []), *photos, *smaller, "--run-dir", run_dir]
+
+    return options
+
+
+# Runs
 
 
 @pytest.fixture(scope="session")
 def tiny_options(tiny_data):
-    return lambda method, run_dir: [*TINY, *OWN.get(method, []), "--data-dir", tiny_data, "--run-dir", run_dir]
+    """A function that gives the options of a tiny run of a method."""
+
+    def options(method, run_dir):
+        return [*TINY, *OWN.get(method, []), "--data-dir", tiny_data, "--run-dir", run_dir]
+
+    return options
 
 
 @pytest.fixture(scope="session")
 def train(tiny_options):
-    """Train a method at tiny size as a process of its own."""
-    return lambda method, run_dir, *options, at=None: run_script(
-        method, *tiny_options(method, run_dir), *options, at=at
-    )
+    """A function that trains a method at tiny size in a process of its own, and returns that."""
+
+    def run(method, run_dir, *options, at=None):
+        return run_script(method, *tiny_options(method, run_dir), *options, at=at)
+
+    return run
 
 
 @pytest.fixture(scope="session")
 def finished(train, tmp_path_factory):
-    """The run directory of an uninterrupted run of a method; not to be changed."""
+    """A function that gives the directory of an uninterrupted run of a method; not to be changed."""
 
     @functools.cache
     def run(method, seed=1):
@@ -145,25 +285,31 @@ def finished(train, tmp_path_factory):
     return run
 
 
+@pytest.fixture(scope="session")
+def call_main():
+    """run_main(): main() of a script's module in this process, which is faster than another one."""
+    return run_main
+
+
 @pytest.fixture
-def call_main(monkeypatch):
-    """Call main() of a script's module in this process; returns what it exits with, None if it ends by itself."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def in_step(monkeypatch):
+    """A function that lets something happen while sft.py is inside a generator step.
 
-    def call(module, *options):
-        monkeypatch.setattr(sys, "argv", [module.__file__, *map(str, options)])
-        try:
-            return module.main()
-        except SystemExit as stop:
-            return stop.code
-        finally:
-            lock = getattr(getattr(module, "open_run", None), "lock", None)
-            if lock:
-                lock.close()  # as the end of a process does
+    The steps are counted over all tasks, from 1.
+    """
 
-    yield call
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    def arrange(script, number, act):
+        loss = script.generator_loss
+        steps = itertools.count(1)
+
+        def interrupted(*arguments):
+            if next(steps) == number:
+                act()
+            return loss(*arguments)
+
+        monkeypatch.setattr(script, "generator_loss", interrupted)
+
+    return arrange
 
 
 def refused(*arguments, **options):

@@ -45,12 +45,20 @@ def generator():
 
 
 def test_batch_norm_normalises_each_group_by_itself(norm):
-    x, y = torch.randn(3 * 6, 5, 4, 4) * torch.arange(1, 19).view(-1, 1, 1, 1), torch.tensor([2, 0, 3])
+    x, y = torch.randn(3 * 6, 5, 4, 4) * torch.arange(1, 19).view(-1, 1, 1, 1), torch.tensor(
+        [2, 0, 3]
+    )
     for group, out, c in zip(x.chunk(3), norm(x, y).chunk(3), y):
-        mean, var = group.mean((0, 2, 3), keepdim=True), group.var((0, 2, 3), correction=0, keepdim=True)
-        written_out = (group - mean) / (var + 1e-5).sqrt() * norm.scale[c, :, None, None] + norm.shift[c, :, None, None]
+        mean, var = group.mean((0, 2, 3), keepdim=True), group.var(
+            (0, 2, 3), correction=0, keepdim=True
+        )
+        written_out = (group - mean) / (var + 1e-5).sqrt() * norm.scale[
+            c, :, None, None
+        ] + norm.shift[c, :, None, None]
         torch.testing.assert_close(out, written_out, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(out, F.batch_norm(group, None, None, norm.scale[c], norm.shift[c], training=True))
+        torch.testing.assert_close(
+            out, F.batch_norm(group, None, None, norm.scale[c], norm.shift[c], training=True)
+        )
 
 
 def test_batch_norm_of_groups_is_not_that_of_the_mixture(norm):
@@ -83,7 +91,9 @@ def test_evaluation_mode_draws_any_mix_as_each_image_alone(generator):
     alone = torch.cat([generator(z[i : i + 1], y[i : i + 1]) for i in range(6)])
     torch.testing.assert_close(generator(z, y), alone, rtol=1e-5, atol=1e-6)
     by_category = generator(torch.cat([z[y == c] for c in range(3)]), torch.arange(3))
-    torch.testing.assert_close(by_category, torch.cat([alone[y == c] for c in range(3)]), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        by_category, torch.cat([alone[y == c] for c in range(3)]), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_standing_statistics_are_the_batch_statistics_of_their_own_z(generator):
@@ -108,7 +118,11 @@ def test_update_of_standing_statistics_keeps_the_mode_and_ends_recording(generat
 
 
 def shapes(module):
-    return {name: tuple(weight.shape) for name, weight in module.named_parameters() if "bias" not in name}
+    return {
+        name: tuple(weight.shape)
+        for name, weight in module.named_parameters()
+        if "bias" not in name
+    }
 
 
 def test_generator_has_the_papers_layers():
@@ -120,7 +134,11 @@ def test_generator_has_the_papers_layers():
 
 
 def test_critic_has_the_papers_layers():
-    expected = {"convs.0.weight": (32, 3, 5, 5), "convs.1.weight": (64, 32, 5, 5), "convs.2.weight": (128, 64, 5, 5)}
+    expected = {
+        "convs.0.weight": (32, 3, 5, 5),
+        "convs.1.weight": (64, 32, 5, 5),
+        "convs.2.weight": (128, 64, 5, 5),
+    }
     expected |= {"score.weight": (1, 128 * 4 * 4), "category.weight": (10, 128 * 4 * 4)}
     assert shapes(Critic(10, 3)) == expected
 
@@ -158,18 +176,27 @@ class Convolutions(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("dtype, bf16", [(torch.float64, False), (torch.float32, False), (torch.float32, True)])
-def test_critics_leaky_relu_is_pytorchs_to_the_bit_and_its_second_derivative_is_cheaper(dtype, bf16, monkeypatch):
+@pytest.mark.parametrize(
+    "dtype, bf16", [(torch.float64, False), (torch.float32, False), (torch.float32, True)]
+)
+def test_critics_leaky_relu_is_pytorchs_to_the_bit_and_its_second_derivative_is_cheaper(
+    dtype, bf16, monkeypatch
+):
     """Score, its gradient for the image, and the gradient penalty's for the weights; also under bfloat16."""
     torch.manual_seed(0)
-    critic, x = Critic(3, 1, width=4).to(dtype), torch.randn(6, 1, 32, 32, dtype=dtype).requires_grad_()
+    critic, x = (
+        Critic(3, 1, width=4).to(dtype),
+        torch.randn(6, 1, 32, 32, dtype=dtype).requires_grad_(),
+    )
 
     def derivatives():
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16), Convolutions() as counted:
             score, _ = critic(x)
             (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
             penalty = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
-            of_penalty = torch.autograd.grad(penalty, [*(conv.weight for conv in critic.convs), critic.score.weight])
+            of_penalty = torch.autograd.grad(
+                penalty, [*(conv.weight for conv in critic.convs), critic.score.weight]
+            )
         return [score, gradient, *of_penalty], counted.count
 
     ours, our_count = derivatives()
@@ -177,7 +204,9 @@ def test_critics_leaky_relu_is_pytorchs_to_the_bit_and_its_second_derivative_is_
     theirs, their_count = derivatives()
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs))
     assert all(gradient.abs().sum() > 0 for gradient in ours)
-    assert our_count == their_count - 5  # every layer's for its weights, all but the first's for its input
+    assert (
+        our_count == their_count - 5
+    )  # every layer's for its weights, all but the first's for its input
 
 
 def test_critic_scores_each_image_by_itself():
@@ -197,7 +226,10 @@ def test_judge_gives_a_logit_for_each_category():
 def numbered_images():
     """Thirty images, the pixels of image i all i, and their shuffled labels 0, 1, 2."""
     labels = torch.arange(30)[torch.randperm(30, generator=torch.Generator().manual_seed(0))] % 3
-    return torch.arange(30, dtype=torch.uint8).view(30, 1, 1, 1).expand(30, 1, 32, 32).contiguous(), labels
+    return (
+        torch.arange(30, dtype=torch.uint8).view(30, 1, 1, 1).expand(30, 1, 32, 32).contiguous(),
+        labels,
+    )
 
 
 def numbers(batch):
@@ -214,7 +246,9 @@ def test_draw_gives_n_images_of_each_asked_category_in_order(numbered_images):
 def test_draw_reaches_every_image_about_equally_often(numbered_images):
     images, labels = numbered_images
     torch.manual_seed(0)
-    drawn = numbers(RealImages(images, labels, "cpu").draw(torch.arange(3), 10000)).bincount(minlength=30)
+    drawn = numbers(RealImages(images, labels, "cpu").draw(torch.arange(3), 10000)).bincount(
+        minlength=30
+    )
     assert 900 < drawn.min() and drawn.max() < 1100
 
 
@@ -258,7 +292,9 @@ def test_resnet_generator_has_the_papers_layers():
     for n, m in zip(sizes, sizes[1:]):
         expected += [(m, n, 3, 3), (m, m, 3, 3), (m, n, 1, 1)]
     assert layers(generator, torch.nn.Conv2d) == [*expected, (3, 64, 3, 3)]
-    norms = [tuple(m.scale.shape) for m in generator.modules() if isinstance(m, ConditionalBatchNorm2d)]
+    norms = [
+        tuple(m.scale.shape) for m in generator.modules() if isinstance(m, ConditionalBatchNorm2d)
+    ]
     assert norms == [(1, n) for pair in zip(sizes, sizes[1:]) for n in pair] + [(1, 64)]
 
 
@@ -282,7 +318,11 @@ def test_the_way_through_a_resnet_has_18_layers_with_weights():
 
 def test_up_block_is_the_textbook_formula():
     torch.manual_seed(0)
-    block, x, y = UpBlock(4, 6, lambda n: ConditionalBatchNorm2d(2, n)), torch.randn(5, 4, 3, 3), torch.tensor([1])
+    block, x, y = (
+        UpBlock(4, 6, lambda n: ConditionalBatchNorm2d(2, n)),
+        torch.randn(5, 4, 3, 3),
+        torch.tensor([1]),
+    )
     up = lambda x: x.repeat_interleave(2, 2).repeat_interleave(2, 3)
     normalised = lambda x: F.relu(F.batch_norm(x, None, None, training=True))
     h = block.convs[1](normalised(block.convs[0](up(normalised(x)))))
@@ -334,13 +374,19 @@ def test_one_hot_labels_of_other_categories_reach_no_weight():
 
 def test_a_digit_generator_can_be_told_its_category_by_a_one_hot_too():
     generator = make_generator(3, 1, 32, latent_dim=8, width=4, conditioning="concat")
-    assert generator.linear.weight.shape == (4 * 4 * 16, 11) and generator.norms[0].scale.shape == (1, 16)
+    assert generator.linear.weight.shape == (4 * 4 * 16, 11) and generator.norms[0].scale.shape == (
+        1,
+        16,
+    )
     assert generator(torch.randn(6, 8), torch.tensor([0, 2])).shape == (6, 1, 32, 32)
 
 
 def test_resnet_critic_scores_each_image_by_itself_and_has_a_second_derivative():
     torch.manual_seed(0)
-    critic, x = make_critic(3, 3, 64, width=2).double(), torch.rand(3, 3, 64, 64).double().requires_grad_()
+    critic, x = (
+        make_critic(3, 3, 64, width=2).double(),
+        torch.rand(3, 3, 64, 64).double().requires_grad_(),
+    )
     score, logits = critic(x)
     assert logits.shape == (3, 3)
     torch.testing.assert_close(score, torch.cat([critic(image[None])[0] for image in x]))
@@ -356,12 +402,16 @@ def test_resnet_critic_scores_each_image_by_itself_and_has_a_second_derivative()
         numeric.append((moved.flatten(1).norm(dim=1) - 1).square().mean())
         with torch.no_grad():
             weight[0, 0, 1, 1] -= sign * h
-    torch.testing.assert_close(ours[0, 0, 1, 1], (numeric[0] - numeric[1]) / (2 * h), rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(
+        ours[0, 0, 1, 1], (numeric[0] - numeric[1]) / (2 * h), rtol=1e-4, atol=1e-9
+    )
 
 
 def test_judge_of_64_by_64_images_has_128_features():
     judge = Judge(4, 3, 64).eval()
-    assert judge.body(torch.rand(2, 3, 64, 64)).shape == (2, 128) and judge(torch.rand(2, 3, 64, 64)).shape == (2, 4)
+    assert judge.body(torch.rand(2, 3, 64, 64)).shape == (2, 128) and judge(
+        torch.rand(2, 3, 64, 64)
+    ).shape == (2, 4)
 
 
 # Initial weights
@@ -384,12 +434,17 @@ def spread(layer):
 def test_initial_weights_have_the_authors_spread(size):
     torch.manual_seed(0)
     width = 32 if size == 32 else 16
-    for network in (make_generator(10, 3, size, width=width), make_critic(10, 3, size, width=width)):
+    for network in (
+        make_generator(10, 3, size, width=width),
+        make_critic(10, 3, size, width=width),
+    ):
         for name, layer in network.named_modules():
             if not isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
                 continue
             expected = spread(layer)
-            if name.endswith("shortcut") or (size == 64 and isinstance(network, Critic) and name == "conv"):
+            if name.endswith("shortcut") or (
+                size == 64 and isinstance(network, Critic) and name == "conv"
+            ):
                 expected /= math.sqrt(2)
             weight = layer.weight.detach()
             assert weight.std().item() == pytest.approx(expected, rel=0.1), name

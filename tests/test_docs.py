@@ -14,14 +14,6 @@ from conftest import METHODS, ROOT
 from common import make_generator
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# What comes with changes that are not merged yet: targets of links, and options
-COMING = {
-    "docs/data.md",
-    "docs/speed.md",
-    "scoring",
-    "pictures",
-    "--other-data",
-}
 # Where the options of a command stand, if not in a method script
 SOURCES = {
     "eval.py": ["eval.py"],
@@ -69,7 +61,7 @@ def test_links_and_pictures_lead_somewhere(page):
             continue
         file, _, anchor = target.partition("#")
         path = (page.parent / file).resolve() if file else page
-        assert path.exists() or by_name(path) in COMING, target
+        assert path.exists(), target
         if anchor and path.exists():
             assert anchor in anchors(path.read_text(encoding="utf-8")), target
 
@@ -135,9 +127,9 @@ def test_options_and_lists_that_are_named_exist(page):
     for code in inline_code(text):
         option = code.split("=")[0].split()[0]
         if option.startswith("--"):
-            assert f'"{option}"' in sources or option in COMING, code
+            assert f'"{option}"' in sources, code
     for name in re.findall(r"(?<![\w/.])(?:benchmark|results)/\w+\.\w+", text):
-        assert (ROOT / name).exists() or name in COMING, name
+        assert (ROOT / name).exists(), name
 
 
 def numbers(text):

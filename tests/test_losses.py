@@ -1,3 +1,5 @@
+"""Losses against closed forms, loops and finite differences, and how the scripts put them together."""
+
 import pytest
 import torch
 from conftest import metrics
@@ -29,11 +31,17 @@ class GivenCritic(nn.Module):
 
 
 def images(scores, logits):
-    return torch.cat([torch.tensor(scores)[:, None], torch.tensor(logits)], 1)[:, :, None, None]
+    """Images to which GivenCritic gives these scores and logits."""
+    return torch.cat([torch.tensor(scores)[:, None], logits], dim=1)[:, :, None, None]
 
 
 def cross_entropy(logits, label):
     return -torch.log(torch.exp(logits[label]) / torch.exp(logits).sum())
+
+
+def mean_cross_entropy(logits, labels):
+    terms = [cross_entropy(row, label) for row, label in zip(logits, labels, strict=True)]
+    return sum(terms) / len(terms)
 
 
 # Gradient penalty
@@ -51,34 +59,41 @@ def test_gradient_penalty_of_a_linear_critic_has_its_closed_form(length):
     torch.testing.assert_close(critic.w.grad, 2 * (length - 1) * critic.w.detach() / length)
 
 
+@torch.no_grad()
 def test_gradient_penalty_of_the_critic_agrees_with_finite_differences():
     torch.manual_seed(0)
     critic = Critic(3, 1, width=2).double()
     real, fake = torch.randn(2, 2, 1, 32, 32, dtype=torch.float64)
     torch.manual_seed(7)
-    penalty = sft.gradient_penalty(critic, real, fake)
+    with torch.enable_grad():
+        penalty = sft.gradient_penalty(critic, real, fake)
     torch.manual_seed(7)
     epsilon = torch.rand(2, 1, 1, 1)
-    terms, steps = [], 1e-6 * torch.eye(1024, dtype=torch.float64).view(1024, 1, 32, 32)
-    with torch.no_grad():
-        for x_hat in epsilon * real + (1 - epsilon) * fake:
-            gradient = (critic(x_hat + steps)[0] - critic(x_hat - steps)[0]) / 2e-6
-            terms.append((gradient.square().sum().sqrt() - 1) ** 2)
+    steps = 1e-6 * torch.eye(1024, dtype=torch.float64).view(1024, 1, 32, 32)
+    terms = []
+    for x_hat in epsilon * real + (1 - epsilon) * fake:
+        score_above, _ = critic(x_hat + steps)
+        score_below, _ = critic(x_hat - steps)
+        gradient = (score_above - score_below) / 2e-6
+        terms.append((gradient.square().sum().sqrt() - 1) ** 2)
     torch.testing.assert_close(penalty, sum(terms) / 2, rtol=1e-6, atol=0)
 
 
 def test_gradient_penalty_is_taken_at_a_random_point_between_real_and_fake_for_each_image():
     seen = []
 
-    class Spy(LinearCritic):
+    class Recording(LinearCritic):
         def forward(self, x):
             seen.append(x.detach())
             return super().forward(x)
 
-    sft.gradient_penalty(Spy(torch.randn(48)), torch.ones(100, 3, 4, 4), torch.zeros(100, 3, 4, 4))
+    real, fake = torch.ones(100, 3, 4, 4), torch.zeros(100, 3, 4, 4)
+    sft.gradient_penalty(Recording(torch.randn(48)), real, fake)
     epsilon = seen[0].flatten(1)
     assert (epsilon == epsilon[:, :1]).all()
-    assert 0 <= epsilon.min() < 0.1 and 0.9 < epsilon.max() <= 1 and len(epsilon[:, 0].unique()) > 90
+    assert 0 <= epsilon.min() < 0.1
+    assert 0.9 < epsilon.max() <= 1
+    assert len(epsilon[:, 0].unique()) > 90
 
 
 def test_under_bfloat16_both_backward_products_of_the_score_head_are_float32():
@@ -97,7 +112,8 @@ def test_under_bfloat16_both_backward_products_of_the_score_head_are_float32():
         with torch.autocast("cpu", torch.bfloat16):
             penalty = sft.gradient_penalty(critic, real, fake)
         penalty.backward()
-    assert len(products) >= 4 and penalty.dtype == torch.float32
+    assert penalty.dtype == torch.float32
+    assert len(products) >= 4
     assert all(dtype == torch.float32 for dtypes in products for dtype in dtypes)
 
 
@@ -105,132 +121,167 @@ def test_under_bfloat16_both_backward_products_of_the_score_head_are_float32():
 
 
 def test_critic_loss_is_fake_minus_real_plus_lambda_times_cross_entropy_of_real():
-    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
-    real, fake = images([1.0, 2.0, 3.0, 6.0], logits.tolist()), images([0.5, 0.5, 1.0, 2.0], torch.randn(4, 3).tolist())
-    expected = 1.0 - 3.0 + 0.7 * sum(cross_entropy(row, label) for row, label in zip(logits, (2, 2, 0, 0))) / 4
-    torch.testing.assert_close(sft.critic_loss(GivenCritic(), real, fake, torch.tensor([2, 0]), 0.7), expected)
+    torch.manual_seed(0)
+    logits_real, logits_fake = torch.randn(2, 4, 3)
+    real = images([1.0, 2.0, 3.0, 6.0], logits_real)  # of mean score 3
+    fake = images([0.5, 0.5, 1.0, 2.0], logits_fake)  # of mean score 1
+    expected = 1.0 - 3.0 + 0.7 * mean_cross_entropy(logits_real, [2, 2, 0, 0])
+    found = sft.critic_loss(GivenCritic(), real, fake, torch.tensor([2, 0]), 0.7)
+    torch.testing.assert_close(found, expected)
 
 
 def test_generator_loss_is_minus_fake_plus_lambda_times_cross_entropy_of_fake():
-    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
-    fake = images([0.5, 0.5, 1.0, 2.0], logits.tolist())
-    expected = -1.0 + 0.7 * sum(cross_entropy(row, label) for row, label in zip(logits, (2, 2, 0, 0))) / 4
-    torch.testing.assert_close(sft.generator_loss(GivenCritic(), fake, torch.tensor([2, 0]), 0.7), expected)
+    torch.manual_seed(0)
+    logits = torch.randn(4, 3)
+    fake = images([0.5, 0.5, 1.0, 2.0], logits)  # of mean score 1
+    expected = -1.0 + 0.7 * mean_cross_entropy(logits, [2, 2, 0, 0])
+    found = sft.generator_loss(GivenCritic(), fake, torch.tensor([2, 0]), 0.7)
+    torch.testing.assert_close(found, expected)
 
 
 def test_critic_gains_from_high_scores_of_real_and_low_scores_of_fake_images():
-    scores = torch.zeros(2, 4, 4, 1, 1, requires_grad=True)
-    sft.critic_loss(GivenCritic(), *scores, torch.tensor([1]), 1.0).backward()
-    assert (scores.grad[0, :, 0] < 0).all() and (scores.grad[1, :, 0] > 0).all()
-    assert (scores.grad[0, :, 2] < 0).all() and (scores.grad[1, :, 1:] == 0).all()  # category 1 of real images alone
+    pixels = torch.zeros(2, 4, 4, 1, 1, requires_grad=True)
+    sft.critic_loss(GivenCritic(), *pixels, torch.tensor([1]), 1.0).backward()
+    of_real, of_fake = pixels.grad
+    assert (of_real[:, 0] < 0).all()
+    assert (of_fake[:, 0] > 0).all()
+    # It learns that real images are of category 1, and nothing about the category of fake ones
+    assert (of_real[:, 2] < 0).all()
+    assert (of_fake[:, 1:] == 0).all()
 
 
 def test_generator_gains_from_high_scores_and_the_right_category():
     fake = torch.zeros(4, 4, 1, 1, requires_grad=True)
     sft.generator_loss(GivenCritic(), fake, torch.tensor([1]), 1.0).backward()
-    assert (fake.grad[:, 0] < 0).all() and (fake.grad[:, 2] < 0).all() and (fake.grad[:, 1] > 0).all()
+    assert (fake.grad[:, 0] < 0).all()
+    assert (fake.grad[:, 2] < 0).all()
+    assert (fake.grad[:, 1] > 0).all()
 
 
 # MeRGAN
 
 
-def test_jtr_losses_times_old_categories_are_the_sums_of_each_old_categorys_own_means():
+@torch.no_grad()
+def test_jtr_losses_times_past_categories_are_the_sums_of_the_means_of_each():
     torch.manual_seed(0)
-    critic, past, n = Critic(5, 1, width=2).double(), torch.tensor([0, 1, 2]), 4
-    replay, fake = torch.randn(2, 3 * n, 1, 32, 32, dtype=torch.float64)
+    critic = Critic(5, 1, width=2).double()
+    past = torch.tensor([0, 1, 2])
+    replay, fake = torch.randn(2, 3 * 4, 1, 32, 32, dtype=torch.float64)
     of_critic = of_generator = 0.0
-    for c in past:
-        of_category = slice(c * n, (c + 1) * n)
-        (score_replay, logits_replay), (score_fake, logits_fake) = critic(replay[of_category]), critic(
-            fake[of_category]
-        )
+    for c in past.tolist():
+        score_replay, logits_replay = critic(replay[4 * c : 4 * c + 4])
+        score_fake, logits_fake = critic(fake[4 * c : 4 * c + 4])
         of_critic += score_fake.mean() - score_replay.mean()
-        of_critic += 0.7 * sum(cross_entropy(row, c) for row in logits_replay) / n
-        of_generator += -score_fake.mean() + 0.7 * sum(cross_entropy(row, c) for row in logits_fake) / n
-    torch.testing.assert_close(len(past) * mergan_jtr.critic_loss(critic, replay, fake, past, 0.7), of_critic)
-    torch.testing.assert_close(len(past) * mergan_jtr.generator_loss(critic, fake, past, 0.7), of_generator)
+        of_critic += 0.7 * mean_cross_entropy(logits_replay, [c] * 4)
+        of_generator += -score_fake.mean() + 0.7 * mean_cross_entropy(logits_fake, [c] * 4)
+    found = 3 * mergan_jtr.critic_loss(critic, replay, fake, past, 0.7)
+    torch.testing.assert_close(found, of_critic)
+    found = 3 * mergan_jtr.generator_loss(critic, fake, past, 0.7)
+    torch.testing.assert_close(found, of_generator)
 
 
-def test_equal_generators_give_the_critic_no_gradient_from_replay(tiny_options, call_main, tmp_path, monkeypatch):
-    gradients, loss = [], mergan_jtr.critic_loss
+def test_equal_generators_give_the_critic_no_gradient_from_replay(
+    tiny_options, call_main, tmp_path, monkeypatch
+):
+    critic_loss = mergan_jtr.critic_loss
+    largest = []
 
-    def recording(critic, replay, fake, y, lambda_cls):
-        value = loss(critic, replay, fake, y, 0)
-        if not torch.equal(replay, fake) and len(gradients) < 1:  # of the task, not of replay
-            return loss(critic, replay, fake, y, lambda_cls)
-        weights = list(critic.parameters())
-        grads = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
-        gradients.append(max(g.abs().max().item() for g in grads if g is not None))
-        return loss(critic, replay, fake, y, lambda_cls)
+    def recording(critic, real, fake, y, lambda_cls):
+        if y.tolist() == [0]:
+            scores = critic_loss(critic, real, fake, y, lambda_cls=0)
+            weights = list(critic.parameters())
+            gradients = torch.autograd.grad(scores, weights, retain_graph=True, allow_unused=True)
+            largest.append(max(g.abs().max().item() for g in gradients if g is not None))
+        return critic_loss(critic, real, fake, y, lambda_cls)
 
     monkeypatch.setattr(mergan_jtr, "critic_loss", recording)
-    options = "--num-tasks 2 --iters 1 --critic-steps 1".split()
-    assert call_main(mergan_jtr, *tiny_options("mergan_jtr", tmp_path), *options) is None
-    assert len(gradients) == 1 and gradients[0] < 1e-6
+    options = tiny_options("mergan_jtr", tmp_path)
+    one_step = ["--num-tasks", 2, "--iters", 1, "--critic-steps", 1]
+    assert call_main(mergan_jtr, *options, *one_step) is None
+    # In the first task category 0 is real, in the second one it is replayed
+    of_task, of_replay = largest
+    assert of_task > 1e-3
+    assert of_replay < 1e-6
 
 
-def test_replay_alignment_is_half_the_squared_pixel_differences_over_old_categories():
-    fake, replay = torch.randn(2, 3 * 2, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+def test_replay_alignment_is_half_the_squared_pixel_differences_over_past_categories():
+    torch.manual_seed(0)
+    fake, replay = torch.randn(2, 3 * 2, 1, 4, 4, dtype=torch.float64)
     total = 0.0
-    for c in range(3):
-        for i in range(c * 2, c * 2 + 2):
-            for row in range(4):
-                for column in range(4):
-                    total += (fake[i, 0, row, column].item() - replay[i, 0, row, column].item()) ** 2
-    torch.testing.assert_close(mergan_ra.replay_alignment(fake, replay, 3).item(), 0.5 * total / 3)
+    for a, b in zip(fake.flatten().tolist(), replay.flatten().tolist()):
+        total += (a - b) ** 2
+    torch.testing.assert_close(mergan_ra.replay_alignment(fake, replay, 3).item(), total / 2 / 3)
 
 
 @pytest.fixture
-def spy(monkeypatch):
-    """Record the arguments and the value of every call of a module's function."""
+def record(monkeypatch):
+    """A function that records the arguments and the value of every call of a module's function."""
 
-    def record(module, name):
-        calls, function = [], getattr(module, name)
+    def replace(module, name):
+        function = getattr(module, name)
+        calls = []
 
-        def recording(*args):
-            value = function(*args)
-            calls.append((args, value.item()))
+        def recording(*arguments):
+            value = function(*arguments)
+            calls.append((arguments, value.item()))
             return value
 
         monkeypatch.setattr(module, name, recording)
         return calls
 
-    return record
+    return replace
 
 
-def test_jtr_trains_on_the_current_category_plus_the_sum_over_old_ones(spy, call_main, tiny_options, tmp_path):
-    critic_calls, generator_calls = spy(mergan_jtr, "critic_loss"), spy(mergan_jtr, "generator_loss")
-    options = "--iters 1 --critic-steps 1 --lambda-gp 3 --lambda-cls 0.5".split()
-    assert call_main(mergan_jtr, *tiny_options("mergan_jtr", tmp_path), *options) is None
+def test_jtr_trains_on_the_current_category_and_the_sum_over_past_ones(
+    record, call_main, tiny_options, tmp_path
+):
+    critic_calls = record(mergan_jtr, "critic_loss")
+    generator_calls = record(mergan_jtr, "generator_loss")
+    options = tiny_options("mergan_jtr", tmp_path)
+    one_step = ["--iters", 1, "--critic-steps", 1, "--lambda-gp", 3, "--lambda-cls", 0.5]
+    assert call_main(mergan_jtr, *options, *one_step) is None
 
-    assert [args[3].tolist() for args, _ in critic_calls] == [[0], [1], [0], [2], [0, 1]]
-    assert [args[2].tolist() for args, _ in generator_calls] == [[0], [1], [0], [2], [0, 1]]
-    assert [len(args[1]) for args, _ in critic_calls] == [12] * 5  # replays too: 12 // (t - 1) each
-    assert all(args[-1] == 0.5 for args, _ in critic_calls + generator_calls)
+    # Arguments of each call: categories, size of the batch, λ
+    categories = [[0], [1], [0], [2], [0, 1]]
+    assert [arguments[3].tolist() for arguments, _ in critic_calls] == categories
+    assert [arguments[2].tolist() for arguments, _ in generator_calls] == categories
+    assert [len(arguments[1]) for arguments, _ in critic_calls] == [12] * 5
+    assert all(arguments[-1] == 0.5 for arguments, _ in critic_calls + generator_calls)
 
+    # What each network minimises, which the log has
     lines = metrics(tmp_path)
-    penalty = [3 * line["gradient_penalty"] for line in lines]
-    for name, calls, extra in [("critic", critic_calls, penalty), ("generator", generator_calls, [0, 0, 0])]:
-        first, second, old_1, third, old_2 = [value for _, value in calls]
-        expected = [first + extra[0], second + old_1 + extra[1], third + 2 * old_2 + extra[2]]
+    for name, calls in [("critic", critic_calls), ("generator", generator_calls)]:
+        first, second, past_of_second, third, past_of_third = [value for _, value in calls]
+        expected = [first, second + past_of_second, third + 2 * past_of_third]
+        if name == "critic":
+            penalties = [3 * line["gradient_penalty"] for line in lines]
+            expected = [loss + penalty for loss, penalty in zip(expected, penalties)]
         assert [line[name] for line in lines] == pytest.approx(expected)
 
 
-def test_ra_aligns_with_the_frozen_copy_on_the_same_z_and_trains_the_critic_on_the_current_category_alone(
-    spy, call_main, tiny_options, tmp_path
+def test_ra_aligns_on_the_same_z_and_trains_the_critic_only_on_the_current_category(
+    record, call_main, tiny_options, tmp_path
 ):
-    critic_calls, generator_calls = spy(mergan_ra, "critic_loss"), spy(mergan_ra, "generator_loss")
-    alignments = spy(mergan_ra, "replay_alignment")
-    options = "--iters 2 --critic-steps 1 --lambda-ra 0.25".split()
-    assert call_main(mergan_ra, *tiny_options("mergan_ra", tmp_path), *options) is None
+    critic_calls = record(mergan_ra, "critic_loss")
+    generator_calls = record(mergan_ra, "generator_loss")
+    alignments = record(mergan_ra, "replay_alignment")
+    options = tiny_options("mergan_ra", tmp_path)
+    two_steps = ["--iters", 2, "--critic-steps", 1, "--lambda-ra", 0.25]
+    assert call_main(mergan_ra, *options, *two_steps) is None
 
-    assert [args[3].tolist() for args, _ in critic_calls] == [[0], [0], [1], [1], [2], [2]]
-    assert [(len(args[0]), args[2]) for args, _ in alignments] == [(12, 1), (12, 1), (12, 2), (12, 2)]
-    assert all(args[0].requires_grad and not args[1].requires_grad for args, _ in alignments)
+    categories = [arguments[3].tolist() for arguments, _ in critic_calls]
+    assert categories == [[0], [0], [1], [1], [2], [2]]
+    sizes = [(len(fake), num_past) for (fake, _, num_past), _ in alignments]
+    assert sizes == [(12, 1), (12, 1), (12, 2), (12, 2)]
+    for (fake, replay, _), _ in alignments:
+        assert fake.requires_grad
+        assert not replay.requires_grad
 
+    # In the first step of a task both generators still paint the same
     values = [0, 0] + [value for _, value in alignments]
-    assert values[2] == values[4] == 0  # first step of a task: both generators still paint the same
-    assert values[3] > 0 and values[5] > 0
+    assert values[2] == values[4] == 0
+    assert values[3] > 0
+    assert values[5] > 0
     lines = metrics(tmp_path)
     assert [line["alignment"] for line in lines] == values
     expected = [loss + 0.25 * value for (_, loss), value in zip(generator_calls, values)]

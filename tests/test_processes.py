@@ -1,134 +1,151 @@
-"""Several processes under torchrun: averaged gradients, equal weights, kill and resume, a rank that fails."""
+"""Several processes, as torchrun starts them: averaged gradients, equal weights, kill and resume."""
 
+import contextlib
 import functools
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
-from conftest import ROOT, assert_same_weights, metrics
+from conftest import ROOT, assert_same_weights, load, metrics, same_weights, started
 
 import dgr
 import sft
 from common import Critic, Generator
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
-
-# The second process writes too, beside the first one's files.
-BOTH_WRITE = """
-import importlib, os, sys
-script = importlib.import_module(sys.argv.pop(1))
-def write(path, save):
-    save(path.with_name(f"rank_{script.RANK}_{path.name}"))
-    if script.RANK == 0:
-        save(path)
-script.write = write
-script.main()
-"""
-
-# Rank r does critic and generator steps' backward passes on category r alone.
-GRADIENTS = """
-import os, sys, torch
-sys.path.insert(0, os.getcwd())
-import sft
-from common import Critic, Generator
-torch.distributed.init_process_group("gloo")
-state = torch.load(sys.argv[1], weights_only=True)
-generator, critic = Generator(3, 1, latent_dim=8, width=4).double(), Critic(3, 1, width=4).double()
-generator.load_state_dict(state["generator"])
-critic.load_state_dict(state["critic"])
-y = torch.tensor([sft.RANK])
-fake = generator(state["z"].chunk(2)[sft.RANK], y)
-sft.critic_loss(critic, state["real"].chunk(2)[sft.RANK], fake.detach(), y, 1.0).backward()
-sft.average([weight.grad for weight in critic.parameters()])
-of_critic = [weight.grad.clone() for weight in critic.parameters()]
-sft.generator_loss(critic, fake, y, 1.0).backward()
-sft.average([weight.grad for weight in generator.parameters()])
-of_generator = [weight.grad for weight in generator.parameters()]
-torch.save([of_critic, of_generator], f"{sys.argv[1]}.{sft.RANK}")
-"""
+PROGRAMS = ROOT / "tests" / "programs"
 
 
-def torchrun(tmp_path, code, *arguments, check=True):
-    path = tmp_path / "driver.py"
-    path.write_text(code)
-    environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*TORCHRUN, path, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
-    )
-    assert not check or done.returncode == 0, done.stderr
-    return done
+def free_port():
+    with socket.socket() as listening:
+        listening.bind(("localhost", 0))
+        return listening.getsockname()[1]
+
+
+def run_two(program, *options, at=None):
+    """Two processes of a program, with the variables that torchrun gives them; both finished.
+
+    at: as in child_main(), for the first one. When it is gone, so is the other, as with torchrun.
+    """
+    shared = {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(free_port()),
+    }
+    numbers = [{"RANK": number, "LOCAL_RANK": number} for number in ("0", "1")]
+    first, second = [{**os.environ, **shared, **number} for number in numbers]
+    path = PROGRAMS / f"{program}.py"
+    with contextlib.ExitStack() as stack:
+        end_of_first = stack.enter_context(started(path, *options, at=at, environment=first))
+        end_of_second = stack.enter_context(started(path, *options, environment=second))
+        done = end_of_first()
+        if at:
+            return done
+        other = end_of_second()
+        assert done.returncode == 0, done.stderr
+        assert other.returncode == 0, other.stderr
+        assert other.stdout == ""
+        return done
 
 
 def test_averaged_gradients_are_those_of_one_process_on_the_joined_batch(tmp_path):
     torch.manual_seed(0)
-    generator, critic = Generator(3, 1, latent_dim=8, width=4).double(), Critic(3, 1, width=4).double()
-    z, real, y = torch.randn(12, 8).double(), torch.rand(12, 1, 32, 32).double(), torch.tensor([0, 1])
-    state = {"generator": generator.state_dict(), "critic": critic.state_dict(), "z": z, "real": real}
-    torch.save(state, tmp_path / "state")
-    torchrun(tmp_path, GRADIENTS, tmp_path / "state")
+    generator = Generator(3, 1, latent_dim=8, width=4).double()
+    critic = Critic(3, 1, width=4).double()
+    z = torch.randn(12, 8, dtype=torch.float64)
+    real = torch.rand(12, 1, 32, 32, dtype=torch.float64)
+    networks = {"generator": generator.state_dict(), "critic": critic.state_dict()}
+    torch.save({**networks, "z": z, "real": real}, tmp_path / "state")
+    run_two("gradients", tmp_path / "state")
 
-    fake = generator(z, y)  # both categories, each normalised by itself as in its own process
-    expected = [torch.autograd.grad(sft.critic_loss(critic, real, fake.detach(), y, 1.0), list(critic.parameters()))]
-    expected += [torch.autograd.grad(sft.generator_loss(critic, fake, y, 1.0), list(generator.parameters()))]
-    for rank in (0, 1):
-        found = torch.load(tmp_path / f"state.{rank}", weights_only=True)
-        for ours, theirs in zip(found, expected, strict=True):
+    # One process normalises each category by itself, as the two processes did
+    y = torch.tensor([0, 1])
+    fake = generator(z, y)
+    loss = sft.critic_loss(critic, real, fake.detach(), y, 1.0)
+    of_critic = torch.autograd.grad(loss, list(critic.parameters()))
+    loss = sft.generator_loss(critic, fake, y, 1.0)
+    of_generator = torch.autograd.grad(loss, list(generator.parameters()))
+    for number in (0, 1):
+        found = load(tmp_path / f"state.{number}")
+        for ours, theirs in zip(found, [of_critic, of_generator], strict=True):
             for a, b in zip(ours, theirs, strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
 @pytest.fixture(scope="module")
 def together(tiny_options, tmp_path_factory):
-    """The run directory of an uninterrupted run by two processes, not to be changed, and what the run printed."""
+    """A function that gives an uninterrupted run of two tasks by two processes; not to be changed.
+
+    It gives the run's directory and what the run printed.
+    """
 
     @functools.cache
     def run(method):
-        folder = tmp_path_factory.mktemp(f"{method}_together")
-        done = torchrun(folder, BOTH_WRITE, method, *tiny_options(method, folder / "run"), "--num-tasks", 2)
-        return folder / "run", done.stdout
+        run_dir = tmp_path_factory.mktemp(f"{method}_together") / "run"
+        options = [*tiny_options(method, run_dir), "--num-tasks", 2]
+        return run_dir, run_two("both_write", method, *options).stdout
 
     return run
 
 
 @pytest.mark.parametrize("method", ["dgr", "rewc"])
-def test_both_processes_end_with_the_same_weights_which_one_process_would_not_have(method, finished, together):
-    run_dir, output = together(method)
-    assert "processes: 2, each with batches of 12" in output and output.count("done in") == 1
-    assert len(metrics(run_dir)) == 8 and json.loads((run_dir / "args.json").read_text())["processes"] == 2
+def test_both_processes_end_with_the_same_weights(method, together):
+    run_dir, _ = together(method)
     for task in (1, 2):
-        ours, theirs = (torch.load(run_dir / f"rank_{rank}_task_{task}.pt", weights_only=True) for rank in (0, 1))
-        for part in ["generator", "solver"] if method == "dgr" else ["generator"]:
-            assert all(torch.equal(ours[part][name], theirs[part][name]) for name in ours[part])
-        alone = torch.load(finished(method) / f"task_{task}.pt", weights_only=True)["generator"]
-        assert not torch.equal(ours["generator"]["linear.weight"], alone["linear.weight"])
-    first, second = torch.load(run_dir / "checkpoint.pt", weights_only=True)["rng"]
-    assert not torch.equal(first["cpu"], second["cpu"])  # noise and batches of their own
+        first, second = [load(run_dir / f"rank_{number}_task_{task}.pt") for number in (0, 1)]
+        parts = ["generator", "solver"] if method == "dgr" else ["generator"]
+        assert all(same_weights(first[part], second[part]) for part in parts)
+
+
+@pytest.mark.parametrize("method", ["dgr", "rewc"])
+def test_two_processes_learn_from_two_batches(method, together, finished):
+    run_dir, _ = together(method)
+    random_of_first, random_of_second = load(run_dir / "checkpoint.pt")["random"]
+    assert not torch.equal(random_of_first["cpu"], random_of_second["cpu"])
+    for task in (1, 2):
+        ours, of_one = load(run_dir / f"task_{task}.pt"), load(finished(method) / f"task_{task}.pt")
+        weight = ours["generator"]["linear.weight"]
+        assert not torch.equal(weight, of_one["generator"]["linear.weight"])
+
+
+@pytest.mark.parametrize("method", ["dgr", "rewc"])
+def test_the_first_process_speaks_for_both(method, together):
+    run_dir, output = together(method)
+    assert ", processes: 2, " in output
+    assert output.count("done in") == 1
+    assert json.loads((run_dir / "args.json").read_text())["processes"] == 2
+    moments = [(line["task"], line["step"]) for line in metrics(run_dir)]
+    assert moments == [(task, step) for task in (1, 2) for step in (1, 2, 3, 4)]
 
 
 def test_a_killed_run_continues_to_the_same_weights_and_no_other_number_of_processes_may(
     together, tiny_options, call_main, tmp_path
 ):
-    (whole, _), parts = together("dgr"), tmp_path / "parts"
-    options = [*tiny_options("dgr", parts), "--num-tasks", 2]
-    die = BOTH_WRITE.replace("    if script", "    if path.name == 'task_2.pt': os.kill(os.getpid(), 9)\n    if script")
-    done = torchrun(tmp_path, die, "dgr", *options, check=False)
-    assert done.returncode != 0 and not (parts / "task_2.pt").exists() and (parts / "checkpoint.pt").exists()
+    options = [*tiny_options("dgr", tmp_path), "--num-tasks", 2]
+    killed = run_two("both_write", "dgr", *options, at=("task_2.pt", signal.SIGKILL))
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "checkpoint.pt").exists()
+    assert not (tmp_path / "task_2.pt").exists()
     assert "processes: 2 there, 1 here" in call_main(dgr, *options)
-    torchrun(tmp_path, BOTH_WRITE, "dgr", *options)
-    assert_same_weights(parts, whole)
-    losses = [[(line["generator"], line["solver"]) for line in metrics(d)] for d in (parts, whole)]
-    assert losses[0] == losses[1]
+
+    run_two("both_write", "dgr", *options)
+    whole, _ = together("dgr")
+    assert_same_weights(tmp_path, whole)
+    for ours, theirs in zip(metrics(tmp_path), metrics(whole), strict=True):
+        for name in ("critic", "generator", "solver"):
+            assert ours[name] == theirs[name]
 
 
-def test_a_rank_that_fails_ends_the_run_with_its_error(tiny_options, tmp_path):
-    fail = "import sft\nif sft.RANK == 1: sft.generator_loss = None\nsft.main()"
-    started = time.monotonic()
-    done = torchrun(tmp_path, fail, *tiny_options("sft", tmp_path / "run"), check=False)
-    assert done.returncode != 0 and "TypeError" in done.stderr
-    assert time.monotonic() - started < 120
+def test_under_torchrun_a_process_that_fails_ends_the_run_with_its_error(tiny_options, tmp_path):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *torchrun, PROGRAMS / "second_fails.py"]
+    command += tiny_options("sft", tmp_path / "run")
+    options = {"capture_output": True, "encoding": "utf-8", "timeout": 240}
+    done = subprocess.run([str(word) for word in command], cwd=ROOT, **options)
+    assert done.returncode != 0
+    assert "RuntimeError: the second process fails" in done.stderr
     assert not (tmp_path / "run" / "task_1.pt").exists()

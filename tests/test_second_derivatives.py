@@ -7,9 +7,10 @@ from torch.func import functional_call, grad, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import common
+import layers
 import sft
-from common import Convolution, DownBlock, LayerNorm, ReLU, convolve, make_critic
+from common import DownBlock, make_critic
+from layers import Convolution, LayerNorm, ReLU, convolve
 
 GEOMETRIES = [(3, 1, 1), (1, 1, 0), (4, 2, 1), (5, 2, 2)]  # kernel, stride, padding
 VIEWS = "alias detach expand permute squeeze t transpose unsqueeze view _unsafe_view".split()
@@ -211,8 +212,8 @@ def test_no_gradient_is_computed_that_nobody_asked_for(monkeypatch):
         asked.append(wanted)
         return original(grad, x, weight, stride, padding, wanted)
 
-    original = common.convolution_backward
-    monkeypatch.setattr(common, "convolution_backward", noted)
+    original = layers.convolution_backward
+    monkeypatch.setattr(layers, "convolution_backward", noted)
     layer, x = torch.nn.Conv2d(2, 3, 3, padding=1), torch.randn(2, 2, 6, 6, requires_grad=True)
     torch.autograd.grad(convolve(layer, x).sum(), x, create_graph=True)  # as the penalty does
     convolve(layer, x).sum().backward(inputs=list(layer.parameters()))  # as the critic's loss does
