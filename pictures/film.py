@@ -76,6 +76,17 @@ def shoot_all(films, n, skipped):
     return films
 
 
+def names_in_order(groups):
+    """Names of the categories in the order of learning; exits if runs learn in different orders."""
+    groups = [group for group in groups if group.run.names() is not None]
+    names = max((group.names for group in groups), key=len, default=[])
+    for group in groups:
+        if group.names != names[: group.tasks]:
+            found = f"{group.run.path} learns {', '.join(group.names)}"
+            sys.exit(f"error: {found}, others {', '.join(names)}; show them one at a time")
+    return names
+
+
 def union(films):
     """The moments of all films, in the order of training."""
     return sorted({moment for film in films for moment in film.images})

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from pictures.canvas import COLOURS
-from pictures.film import Film, shoot_all, union
-from pictures.groups import all_names, setting
+from pictures.film import Film, names_in_order, shoot_all, union
+from pictures.groups import setting
 from scoring.runs import command
 from scoring.tables import rank
 
@@ -42,9 +42,10 @@ def draw(groups, output, skipped):
     films = [Film(group) for group in groups]
     scores = {film.label: read_scores(film) for film in films}
     compare_scoring(films, scores)
+    names = names_in_order(groups)
     films = shoot_all(films, LADDER[0][0], skipped)
     for n, inside in LADDER:
-        text = page(films, scores, all_names(groups), setting(groups), n, inside)
+        text = page(films, scores, names, setting(groups), n, inside)
         if len(text) <= LIMIT:
             break
     output.parent.mkdir(parents=True, exist_ok=True)

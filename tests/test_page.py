@@ -421,6 +421,15 @@ def test_runs_scored_differently_share_no_page(scored, tmp_path):
     assert not (tmp_path / "page.html").exists()
 
 
+def test_runs_that_learn_in_different_orders_share_no_page(runs, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    for path in (tmp_path / "runs" / "sft").rglob("task_*.pt"):
+        snapshot = torch.load(path, weights_only=True)
+        torch.save(snapshot | {"categories": ["1", "0", "2"]}, path)
+    with pytest.raises(SystemExit, match="sft learns 1, 0, 2, others 0, 1, 2"):
+        write(tmp_path / "runs", tmp_path / "page.html")
+
+
 def test_colour_images_look_like_those_of_the_generator():
     random = np.random.default_rng(0)
     smooth = random.integers(0, 256, (5, 3, 3, 4, 4)).repeat(16, 3).repeat(16, 4).astype(np.uint8)
