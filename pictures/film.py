@@ -1,5 +1,7 @@
 """What every method paints of every category, at every moment of its training."""
 
+import sys
+
 from progress import progress
 from scoring.drawing import GROUP, SavedGenerator, pixels
 
@@ -61,12 +63,28 @@ class Film:
         return shown
 
 
-def films_of(groups, n, skipped):
-    """A film of every group that has a generator: n images of each category at every moment."""
-    films = [Film(group) for group in groups]
+def shoot_all(films, n, skipped):
+    """Draw n images of each category in every film; returns the films that have some.
+
+    skipped: a list, to which unreadable files are added.
+    """
     for film in films:
         film.shoot(n, skipped)
-    return [film for film in films if film.images]
+    films = [film for film in films if film.images]
+    if not films:
+        sys.exit("error: no saved generator that can be read; a run saves the first at step 1")
+    return films
+
+
+def names_in_order(groups):
+    """Names of the categories in the order of learning; exits if runs learn in different orders."""
+    groups = [group for group in groups if group.run.names() is not None]
+    names = max((group.names for group in groups), key=len, default=[])
+    for group in groups:
+        if group.names != names[: group.tasks]:
+            found = f"{group.run.path} learns {', '.join(group.names)}"
+            sys.exit(f"error: {found}, others {', '.join(names)}; show them one at a time")
+    return names
 
 
 def union(films):

@@ -2,14 +2,13 @@
 
 import functools
 import io
-import sys
 
 import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-from pictures.film import films_of, union
-from pictures.groups import all_names, setting
+from pictures.film import Film, names_in_order, shoot_all, union
+from pictures.groups import setting
 
 LIMIT = 1_500_000  # bytes, so that a page with the picture opens fast
 # Images of each category, and every how many moments inside a task: what fits is taken
@@ -25,11 +24,10 @@ def draw(groups, output, skipped):
 
     A GIF moves wherever a picture is shown; skipped: a list, to which unreadable files are added.
     """
-    films = films_of(groups, LADDER[0][0], skipped)
-    if not films:
-        sys.exit("error: no saved generator that can be read; a run saves the first at step 1")
+    names = names_in_order(groups)
+    films = shoot_all([Film(group) for group in groups], LADDER[0][0], skipped)
     for n, every in LADDER:
-        data = animation(films, all_names(groups), setting(groups), n, every)
+        data = animation(films, names, setting(groups), n, every)
         if len(data) <= LIMIT:
             break
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from pictures.canvas import COLOURS
-from pictures.film import films_of, union
-from pictures.groups import all_names, setting
+from pictures.film import Film, names_in_order, shoot_all, union
+from pictures.groups import setting
 from scoring.runs import command
 from scoring.tables import rank
 
@@ -39,13 +39,13 @@ def draw(groups, output, skipped):
 
     skipped: a list, to which files that cannot be read are added.
     """
-    films = films_of(groups, LADDER[0][0], skipped)
-    if not films:
-        sys.exit("error: no saved generator that can be read; a run saves the first at step 1")
-    scores = [read_scores(film) for film in films]
+    films = [Film(group) for group in groups]
+    scores = {film.label: read_scores(film) for film in films}
     compare_scoring(films, scores)
+    names = names_in_order(groups)
+    films = shoot_all(films, LADDER[0][0], skipped)
     for n, inside in LADDER:
-        text = page(films, scores, all_names(groups), setting(groups), n, inside)
+        text = page(films, scores, names, setting(groups), n, inside)
         if len(text) <= LIMIT:
             break
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,9 @@ def draw(groups, output, skipped):
 
 
 def page(films, scores, names, setting, n, inside):
-    """The page as bytes. names: of the categories. setting: data, steps and seed, in words.
+    """The page as bytes. scores: {label: what eval.json holds, or None}. names: of the categories.
+
+    setting: data, steps and seed, in words.
 
     n: images of each category. inside: with the moments inside tasks, not only the ends.
     """
@@ -76,11 +78,12 @@ def page(films, scores, names, setting, n, inside):
         "count": n,
         "across": ACROSS // size,
         "methods": [],
-        "scored": any(scores),
-        "legend": legend(scores),
+        "scored": any(scores.values()),
+        "legend": legend(scores.values()),
     }
     styles = styles_of(films)
-    for film, of_run in zip(films, scores):
+    for film in films:
+        of_run = scores[film.label]
         method = {
             "label": film.label,
             "name": film.method,
@@ -233,7 +236,10 @@ def scored_how(scores):
 
 def compare_scoring(films, scores):
     """Exits if runs were scored differently."""
-    scored = [(film.run.path, scored_how(of_run)) for film, of_run in zip(films, scores) if of_run]
+    scored = []
+    for film in films:
+        if scores[film.label]:
+            scored.append((film.run.path, scored_how(scores[film.label])))
     for path, how in scored[1:]:
         if how != scored[0][1]:
             found = f"{scored[0][0]} and {path} were scored differently"

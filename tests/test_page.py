@@ -13,6 +13,7 @@ from conftest import ROOT, run_script
 from PIL import Image
 
 from pictures import page
+from pictures.film import Film, shoot_all
 from pictures.groups import find_groups
 from scoring.drawing import SavedGenerator, pixels
 
@@ -387,6 +388,8 @@ def test_the_same_runs_give_the_same_bytes(scored, written, tmp_path):
 
 def test_a_page_that_grows_too_large_shows_fewer_images(scored, tmp_path, monkeypatch):
     sizes = []
+    films = shoot_all([Film(group) for group in find_groups([scored], [])], 9, [])
+    monkeypatch.setattr(page, "shoot_all", lambda *arguments: films)
     for limit in (8_000_000, 250_000, 170_000, 100_000):
         monkeypatch.setattr(page, "LIMIT", limit)
         write(scored, tmp_path / "page.html")
@@ -410,12 +413,21 @@ def test_runs_scored_differently_share_no_page(scored, tmp_path):
     shutil.copytree(scored, tmp_path / "runs")
     path = tmp_path / "runs" / "dgr" / "eval.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"samples": 128}))
-    done = run_script("figures", "page", tmp_path / "runs", "-o", tmp_path / "page.html")
-    assert done.returncode == 1 and "scored differently" in done.stderr
+    with pytest.raises(SystemExit, match="scored differently"):
+        write(tmp_path / "runs", tmp_path / "page.html")
     path.write_text("{")
-    done = run_script("figures", "page", tmp_path / "runs", "-o", tmp_path / "page.html")
-    assert done.returncode == 1 and f"{path} is damaged" in done.stderr
+    with pytest.raises(SystemExit, match=f"{path} is damaged"):
+        write(tmp_path / "runs", tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+def test_runs_that_learn_in_different_orders_share_no_page(runs, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    for path in (tmp_path / "runs" / "sft").rglob("task_*.pt"):
+        snapshot = torch.load(path, weights_only=True)
+        torch.save(snapshot | {"categories": ["1", "0", "2"]}, path)
+    with pytest.raises(SystemExit, match="sft learns 1, 0, 2, others 0, 1, 2"):
+        write(tmp_path / "runs", tmp_path / "page.html")
 
 
 def test_colour_images_look_like_those_of_the_generator():

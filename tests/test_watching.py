@@ -109,7 +109,7 @@ def test_tensorboard_holds_every_line_of_the_log_once(runs):
         log = metrics(runs / method)
         found = events(runs / method)
         expected = [(step, line["critic"]) for step, line in enumerate(log, start=1)]
-        assert found["loss/critic"] == pytest.approx(expected)
+        np.testing.assert_allclose(found["loss/critic"], expected, rtol=1e-6)
         names = set(log[0]) - {"task", "step", "it_per_s", "elapsed"}
         others = {"training/task", "training/steps_per_second"}
         assert set(found) == {f"loss/{name}" for name in names} | others
@@ -145,7 +145,7 @@ def test_tensorboard_follows_a_run_that_goes_back_to_its_checkpoint(runs):
         following.kill()
     values = [json.loads(line)["critic"] for line in lines[:3]] + [7.0] * 9
     expected = list(enumerate(values, start=1))
-    assert events(run)["loss/critic"] == pytest.approx(expected)
+    np.testing.assert_allclose(events(run)["loss/critic"], expected, rtol=1e-6)
 
 
 FOLLOWING = """
@@ -211,7 +211,7 @@ def distance(frame, image):
 
 def test_a_gif_that_grows_too_large_shows_less(runs, tmp_path, monkeypatch):
     sizes = []
-    for limit in (1_500_000, 60_000, 40_000):
+    for limit in (1_500_000, 44_000, 31_000):
         monkeypatch.setattr(forgetting, "LIMIT", limit)
         forgetting.draw(find_groups([runs], []), tmp_path / "moving.gif", [])
         sizes.append((tmp_path / "moving.gif").stat().st_size)
