@@ -51,6 +51,7 @@ from pathlib import Path
 import torch
 
 from common import use_any_encoding
+from progress import progress
 from scoring.cache import CannotWrite, try_writing, write_json
 from scoring.metrics import backward_transfer, forgetting
 from scoring.reference import RealData, open_reference
@@ -116,7 +117,9 @@ def score(run, reference, samples, intermediate_samples=0, standing=False, other
     # After each task; joint.py saves one generator only
     paths = [run.task(task) for task in range(1, run.tasks + 1)]
     saved = [task for task, path in enumerate(paths, start=1) if path.exists()]
-    rows = [scores.snapshot(path, samples) if path.exists() else None for path in paths]
+    rows = []
+    for path in progress(paths, f"scoring {run.path.name}, ends of tasks"):
+        rows.append(scores.snapshot(path, samples) if path.exists() else None)
     missing = []
     if len(saved) > 1:
         missing = [f"{path} (missing)" for path in paths[: saved[-1]] if not path.exists()]

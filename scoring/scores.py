@@ -2,10 +2,10 @@
 
 import functools
 import statistics
-import sys
 
 import torch
 
+from progress import progress, tell
 from scoring.cache import cached, code_version, digest
 from scoring.drawing import GROUP, SavedGenerator
 from scoring.judge import embed, percent_right
@@ -96,7 +96,7 @@ class CachedScores:
         """The value of compute(), a score of the generator in the file at path."""
 
         def compute_aloud():
-            print(f"scoring {path}: {what}", file=sys.stderr)
+            tell(f"scoring {path}: {what}")
             return compute()
 
         try:
@@ -129,7 +129,8 @@ class CachedScores:
             if self.run.task(task).exists():
                 paths[task, steps.get(task, self.run.iters)] = self.run.task(task)
         lines = []
-        for (task, step), path in sorted(paths.items()):
+        title = f"scoring {self.run.path.name}, inside tasks"
+        for (task, step), path in progress(sorted(paths.items()), title):
             scores = self.snapshot(path, samples)
             if scores is not None:
                 names = ("accuracy", "fid_test", "fid_train", "fid_samples")
