@@ -223,8 +223,9 @@ def test_the_archive_of_emnist_is_verified_and_unpacked(
 def test_sft_learns_and_eval_scores(official, tmp_path, call_main, capsys, monkeypatch, dataset):
     import eval as scoring
     import sft
+    from scoring import judge
 
-    monkeypatch.setattr(scoring, "JUDGE_STEPS", 8)  # enough for a table, if not for good scores
+    monkeypatch.setattr(judge, "LEAST_STEPS", 8)  # enough for a table, if not for good scores
     run_dir = tmp_path / "run"
     position = TINY.index("--dataset")
     tiny = TINY[:position] + TINY[position + 2 :]
