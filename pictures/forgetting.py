@@ -24,7 +24,7 @@ def draw(groups, output, skipped):
 
     A GIF moves wherever a picture is shown; skipped: a list, to which unreadable files are added.
     """
-    names = names_in_order(groups)
+    names = [drawable(name) for name in names_in_order(groups)]
     films = shoot_all([Film(group) for group in groups], LADDER[0][0], skipped)
     for n, every in LADDER:
         data = animation(films, names, setting(groups), n, every)
@@ -35,6 +35,11 @@ def draw(groups, output, skipped):
     temporary.write_bytes(data)
     temporary.replace(output)
     print(f"wrote {output}, {len(data) / 1e6:.1f} MB")
+
+
+def drawable(text):
+    """A name with a mark for what no font can draw: line breaks, bytes that are no text."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def animation(films, names, setting, n, every):

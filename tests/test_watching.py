@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT, metrics, run_script
 from PIL import Image, ImageSequence
 
@@ -201,6 +202,16 @@ def test_the_gif_shows_all_methods_while_they_learn(runs, tmp_path):
     again = tmp_path / "again.gif"
     run_script("figures", "forgetting", runs, "-o", again)
     assert again.read_bytes() == path.read_bytes()
+
+
+def test_any_name_can_stand_in_the_gif(runs, tmp_path):
+    names = ["two\nlines", "caf\udce9", "\u2028"]
+    for path in runs.rglob("task_*.pt"):
+        snapshot = torch.load(path, weights_only=True)
+        torch.save(snapshot | {"categories": names}, path)
+    forgetting.draw(find_groups([runs], []), tmp_path / "moving.gif", [])
+    with Image.open(tmp_path / "moving.gif") as file:
+        assert file.n_frames == 6
 
 
 def distance(frame, image):
