@@ -7,8 +7,9 @@ import time
 def progress(items, title, total=None, seconds=10):
     """Go through items; show how many are done, on standard error.
 
-    items: a list, or any iterable with its length in total. title: what is being done. On a terminal
-    with tqdm there is a bar, elsewhere a line every so many seconds, none for what is done sooner.
+    items: a list, or any iterable with its length in total. title: what is being done. On a
+    terminal with tqdm there is a bar, elsewhere a line every so many seconds, none for what is done
+    sooner.
     """
     if total is None:
         total = len(items)

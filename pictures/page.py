@@ -1,7 +1,7 @@
 """A page that plays: what every method paints while it learns, in one HTML file.
 
-The page is page.html, beside this file, filled with two things: sprites, which hold every image that
-it can show, and JSON with the moments, the methods and their scores.
+The page is page.html, beside this file, filled with two things: sprites, which hold every image
+that it can show, and JSON with the moments, the methods and their scores.
 """
 
 import ast
@@ -192,7 +192,7 @@ def sheet(parts, n):
 
 
 def data_uri(pixels):
-    """uint8 [H, W, C] as WebP: grey without loss after rounding to GREYS levels, colour with some."""
+    """uint8 [H, W, C] as WebP: grey without loss, but rounded to GREYS levels; colour with some."""
     file = io.BytesIO()
     if pixels.shape[-1] == 1:
         Image.fromarray(rounded(pixels[..., 0])).convert("RGB").save(file, "WEBP", lossless=True)
@@ -287,8 +287,9 @@ def legend(scores):
     features = {of_run["fid"]["features"] for of_run in scores if of_run}
     return (
         "Accuracy: how many of the generated images a classifier of real images takes for the "
-        f"category asked for. FID ({'/'.join(features)} features): the distance to real test images, "
-        "lower is better; here of all categories together, above of each by itself. Reverse accuracy: "
-        "how many real test images a classifier recognises that learned only from generated ones. "
-        "Forgetting: the mean loss of accuracy, in percentage points, since a category was best."
+        f"category asked for. FID ({'/'.join(sorted(features))} features): the distance to real "
+        "test images, lower is better; here of all categories together, above of each by itself. "
+        "Reverse accuracy: how many real test images a classifier recognises that learned only "
+        "from generated ones. Forgetting: the mean loss of accuracy, in percentage points, since "
+        "a category was best."
     )
