@@ -88,7 +88,7 @@ class ConditionalBatchNorm2d(nn.Module):
             return normalised.flatten(0, 1)
 
         if groups.shape[1] < 2:
-            raise ValueError("one image per group: batch statistics need two; call eval() first")
+            raise ValueError("one image per group: batch statistics need at least 2; call eval()")
         if self.record:
             var, mean = torch.var_mean(groups, dim=(1, 3, 4), correction=0)
             self.standing_var[y] = var
