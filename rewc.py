@@ -135,7 +135,8 @@ def gradient_penalty(critic, real, fake):
     # Outside autocast, so that both backward passes of the heads are float32
     with torch.autocast(real.device.type, enabled=False):
         (gradient,) = torch.autograd.grad(score.sum(), x_hat, create_graph=True)
-        return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+        norms = gradient.flatten(1).norm(dim=1)
+        return (norms - 1).square().mean()
 
 
 def generator_loss(critic, fake, y, lambda_cls):
@@ -169,6 +170,7 @@ def fisher_information(generator, critic, y, z, v, kind, chunk=16):
     """
     weights = {name: weight.detach() for name, weight in generator.named_parameters()}
     total = [torch.zeros_like(weight) for weight in weights.values()]
+    samples = len(y) * len(z)
 
     def of_sample(weights, z, v, category):
         image = functional_call(generator, weights, (z[None], category))
@@ -179,7 +181,8 @@ def fisher_information(generator, critic, y, z, v, kind, chunk=16):
         for some_z, some_v in zip(z.split(chunk), v.split(chunk)):
             gradients = gradients_of_samples(weights, some_z, some_v, category)
             for f, gradient in zip(total, gradients.values()):
-                f += gradient.square().sum(0) / (len(z) * len(y))
+                squares = gradient.square().sum(0)
+                f += squares / samples
     return total
 
 
@@ -193,13 +196,19 @@ def consolidate(fisher, anchor, new, weights, mode):
     """
     for total, star, extra, weight in zip(fisher, anchor, new, weights):
         star.copy_(weight)
-        total.copy_(extra if mode == "fresh" else total + extra)
+        if mode == "fresh":
+            total.copy_(extra)
+        else:
+            total += extra
 
 
 def ewc_penalty(weights, fisher, anchor):
     """½ Σ_i F_i (θ_i − θ*_i)², MeRGAN eq. 9 without its λ. Lists of like tensors. A scalar."""
-    terms = [(f * (w - a).square()).sum() for w, f, a in zip(weights, fisher, anchor)]
-    return sum(terms) / 2
+    total = 0
+    for weight, f, star in zip(weights, fisher, anchor):
+        distance = (weight - star).square()
+        total = total + (f * distance).sum()
+    return total / 2
 
 
 class Rotation(nn.Module):
@@ -216,16 +225,18 @@ class Rotation(nn.Module):
         num_out, num_in = weight.shape[:2]
         if transposed:
             self.equation = "io...,po,qi->qp..."
-            num_in, num_out = weight.shape[:2]
-        for name, size in [("u1", num_in), ("u2", num_out)]:
-            identity = torch.eye(size, dtype=weight.dtype, device=weight.device)
-            self.register_buffer(name, identity)
+            num_in, num_out = num_out, num_in
+        like = {"dtype": weight.dtype, "device": weight.device}
+        self.register_buffer("u1", torch.eye(num_in, **like))
+        self.register_buffer("u2", torch.eye(num_out, **like))
         self.register_buffer("input_covariance", torch.zeros_like(self.u1))  # L
         self.register_buffer("gradient_covariance", torch.zeros_like(self.u2))  # M
 
     def rotate(self, weight, out, into):
         """out · weight · intoᵀ on the channel dimensions of a weight, in any layout."""
-        return torch.einsum(self.equation, weight, out.to(weight.dtype), into.to(weight.dtype))
+        out = out.to(weight.dtype)
+        into = into.to(weight.dtype)
+        return torch.einsum(self.equation, weight, out, into)
 
     def forward(self, core):
         # Gradients are enabled even under no_grad: inside parametrize.cached() all of update()
@@ -237,15 +248,21 @@ class Rotation(nn.Module):
 def add_rotations(module):
     """Put a Rotation, at first the identity, on every linear and (transposed) convolution layer."""
     layers = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
-    for layer in [layer for layer in module.modules() if isinstance(layer, layers)]:
-        rotation = Rotation(layer.weight, transposed=isinstance(layer, nn.ConvTranspose2d))
-        parametrize.register_parametrization(layer, "weight", rotation)
+    for layer in list(module.modules()):
+        if isinstance(layer, layers):
+            transposed = isinstance(layer, nn.ConvTranspose2d)
+            rotation = Rotation(layer.weight, transposed)
+            parametrize.register_parametrization(layer, "weight", rotation)
 
 
 def rotated_layers(module):
     """Pairs of a layer that has a Rotation, and its Rotation."""
-    layers = [layer for layer in module.modules() if parametrize.is_parametrized(layer, "weight")]
-    return [(layer, layer.parametrizations.weight[0]) for layer in layers]
+    pairs = []
+    for layer in module.modules():
+        if parametrize.is_parametrized(layer, "weight"):
+            rotation = layer.parametrizations.weight[0]
+            pairs.append((layer, rotation))
+    return pairs
 
 
 def measure_covariances(generator, critic, y, z, v, kind, chunk=256):
@@ -254,22 +271,28 @@ def measure_covariances(generator, critic, y, z, v, kind, chunk=256):
     R-EWC section IV. Means over samples, sums over positions for convolutions; y: int64 [1]. The
     other arguments are as in fisher_information.
     """
-    inputs, outputs = {}, {}
+    inputs = {}
+    outputs = {}
 
     def keep(layer, arguments, output):
-        inputs[layer], outputs[layer] = arguments[0].detach(), output
+        inputs[layer] = arguments[0].detach()
+        outputs[layer] = output
+
+    def add_products(covariance, x):
+        if x.dim() == 2:
+            x = x.unsqueeze(2)
+        x = x.flatten(2)  # [N, channels, positions]
+        covariance += torch.einsum("ncp,ndp->cd", x, x) / len(z)
 
     layers = rotated_layers(generator)
     hooks = [layer.register_forward_hook(keep) for layer, _ in layers]
     for some_z, some_v in zip(z.split(chunk), v.split(chunk)):
         likelihood = log_likelihood(critic, generator(some_z, y), some_v, kind)
-        deltas = torch.autograd.grad(likelihood, [outputs[layer] for layer, _ in layers])
+        of_layers = [outputs[layer] for layer, _ in layers]
+        deltas = torch.autograd.grad(likelihood, of_layers)
         for (layer, rotation), delta in zip(layers, deltas):
-            pairs = [(rotation.input_covariance, inputs[layer])]
-            pairs += [(rotation.gradient_covariance, delta)]
-            for total, x in pairs:
-                x = x.flatten(2) if x.dim() > 2 else x.unsqueeze(2)  # [N, channels, positions]
-                total += torch.einsum("ncp,ndp->cd", x, x) / len(z)
+            add_products(rotation.input_covariance, inputs[layer])
+            add_products(rotation.gradient_covariance, delta)
     for hook in hooks:
         hook.remove()
 
@@ -287,7 +310,8 @@ def rotate_anew(generator, fisher, anchor):
         core = layer.parametrizations.weight.original
         _, u1 = torch.linalg.eigh(rotation.input_covariance.double())
         _, u2 = torch.linalg.eigh(rotation.gradient_covariance.double())
-        u1, u2 = u1.contiguous(), u2.contiguous()
+        u1 = u1.contiguous()
+        u2 = u2.contiguous()
         # Sign and null space of eigenvectors are arbitrary: all processes take the first one's
         if PROCESSES > 1:
             torch.distributed.broadcast(u1, 0)
@@ -295,18 +319,23 @@ def rotate_anew(generator, fisher, anchor):
         # From the old coordinates to the new ones
         into = u1.T @ rotation.u1.double()
         out = u2.T @ rotation.u2.double()
-        star, f = anchor[position[core]], fisher[position[core]]
+        index = position[core]
+        star = anchor[index]
+        f = fisher[index]
         core.copy_(rotation.rotate(core.double(), out, into))
         star.copy_(rotation.rotate(star.double(), out, into))
-        f.copy_(rotation.rotate(f.double(), out.square(), into.square()))
+        rotated = rotation.rotate(f.double(), out.square(), into.square())
+        f.copy_(rotated)
         rotation.u1.copy_(u1)
         rotation.u2.copy_(u2)
 
 
 def merged(generator):
     """The same function as an ordinary generator: every U₂ W′ U₁ᵀ is multiplied out."""
-    state = generator.state_dict()
-    state = {name: value for name, value in state.items() if ".parametrizations." not in name}
+    state = {}
+    for name, value in generator.state_dict().items():
+        if ".parametrizations." not in name:
+            state[name] = value
     for name, layer in generator.named_modules():
         if parametrize.is_parametrized(layer, "weight"):
             state[f"{name}.weight"] = layer.weight.detach()
@@ -323,7 +352,8 @@ def merged(generator):
 def main():
     common.use_any_encoding()
     args = parse_args()
-    images, labels, names = common.load_dataset(split="train", **common.data_options(vars(args)))
+    data = common.data_options(vars(args))
+    images, labels, names = common.load_dataset(split="train", **data)
     run = Run(args, images, labels, names)
 
     # Data and networks
@@ -373,7 +403,9 @@ def main():
         y = torch.tensor([task], device=device)
         n = args.batch_size // len(y)
         seen = torch.arange(task + 1, device=device)
-        lambda_ewc = args.lambda_ewc / (max(task, 1) if args.ewc_mode == "mean" else 1)
+        lambda_ewc = args.lambda_ewc
+        if args.ewc_mode == "mean":  # what is remembered is a sum over past tasks
+            lambda_ewc /= max(task, 1)
         real_images.begin(y, n, run.first_step * args.critic_steps)
 
         # Adam starts afresh in every task
@@ -542,7 +574,8 @@ class Run:
         if "networks" in self.checkpoint:
             self.saved = f"task {self.first_task + 1}, step {self.first_step}"
         if self.first_task == args.num_tasks:
-            print(f"{self.directory} is finished; score it with: python eval.py {self.directory}")
+            path = shlex.quote(str(self.directory))
+            print(f"{path} is finished; score it with: python eval.py {path}")
             sys.exit()
         print(f"{METHOD}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}")
         print(f"device: {args.device} ({args.hardware}), processes: {PROCESSES}, amp: {args.amp}")
@@ -578,11 +611,13 @@ class Run:
                 names = [*start, "random", "networks", "optimizers"]
                 start = {name: state[name] for name in names}
         if not theirs:
-            write(arguments, lambda file: file.write_text(json.dumps(ours, indent=2) + "\n"))
+            text = json.dumps(ours, indent=2) + "\n"
+            write(arguments, lambda file: file.write_text(text))
         # Another run is not continued
+        theirs = theirs or ours
         differing = []
-        for name in sorted((ours.keys() | theirs.keys()) - FREE) if theirs else ():
-            if ours.get(name) != theirs.get(name):
+        for name in sorted(ours.keys() | theirs.keys()):
+            if name not in FREE and ours.get(name) != theirs.get(name):
                 differing.append(f"{name}: {theirs.get(name)} there, {ours.get(name)} here")
         found = f"{self.directory} holds a run with other arguments ({'; '.join(differing)})"
         check(not differing, f"{found}; choose another --run-dir, or --overwrite it")
@@ -635,7 +670,8 @@ class Run:
         norm = torch.nn.utils.get_total_norm(weights).item()
         found = f"losses or weights are not finite at task {self.task + 1}, step {step} ({values})"
         found += f"; last good checkpoint: {self.saved}, in {self.directory}"
-        finite = all(math.isfinite(value) for value in [norm, *values.values()])
+        numbers = [norm, *values.values()]
+        finite = all(map(math.isfinite, numbers))
         check(finite, f"{found}; try a lower --learning-rate in a new --run-dir")
 
         # A line of the log
@@ -656,7 +692,8 @@ class Run:
         if now - self.printed > 3 or step == self.steps:
             text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
             where = f"task {self.task + 1}/{self.args.num_tasks}, step {step}/{self.steps}"
-            left = ((self.args.num_tasks - self.task) * self.steps - step) / rate / 60
+            steps_left = (self.args.num_tasks - self.task) * self.steps - step
+            left = steps_left / rate / 60
             print(f"{where}, {rate:.1f} it/s, {text}, {left:.1f} min left", flush=True)
             # Who has no GPU learns at once what takes hours, and what is shorter
             if self.printed == -math.inf and left > 120 and self.args.device == "cpu":
@@ -675,10 +712,12 @@ class Run:
     @torch.no_grad()
     def save_samples(self, step, generator, categories):
         """A PNG: a row for each category, ten fixed z, normalised among 64 as in training."""
-        z = torch.randn(64, self.args.latent_dim, generator=torch.Generator().manual_seed(0))
+        random = torch.Generator().manual_seed(0)
+        z = torch.randn(64, self.args.latent_dim, generator=random)
         z = z.to(categories.device).repeat(len(categories), 1)
-        images = generator(z, categories).unflatten(0, (len(categories), 64))[:, :10].flatten(0, 1)
-        grid = make_grid(images, nrow=10, normalize=True, value_range=(-1, 1))
+        images = generator(z, categories)
+        rows = images.unflatten(0, (len(categories), 64))[:, :10]
+        grid = make_grid(rows.flatten(0, 1), nrow=10, normalize=True, value_range=(-1, 1))
         path = self.directory / "samples" / f"task_{self.task + 1}_step_{step:06d}.png"
         write(path, lambda file: save_image(grid, file, format="png"))
 
@@ -735,7 +774,8 @@ class Run:
 
     def close(self):
         minutes = (time.perf_counter() - self.started) / 60
-        print(f"done in {minutes:.1f} min; score it with: python eval.py {self.directory}")
+        path = shlex.quote(str(self.directory))
+        print(f"done in {minutes:.1f} min; score it with: python eval.py {path}")
         if PROCESSES > 1:
             torch.distributed.destroy_process_group()
 

@@ -123,7 +123,8 @@ def gradient_penalty(critic, real, fake):
     # Outside autocast, so that both backward passes of the heads are float32
     with torch.autocast(real.device.type, enabled=False):
         (gradient,) = torch.autograd.grad(score.sum(), x_hat, create_graph=True)
-        return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+        norms = gradient.flatten(1).norm(dim=1)
+        return (norms - 1).square().mean()
 
 
 def generator_loss(critic, fake, y, lambda_cls):
@@ -140,7 +141,8 @@ def generator_loss(critic, fake, y, lambda_cls):
 def main():
     common.use_any_encoding()
     args = parse_args()
-    images, labels, names = common.load_dataset(split="train", **common.data_options(vars(args)))
+    data = common.data_options(vars(args))
+    images, labels, names = common.load_dataset(split="train", **data)
     run = Run(args, images, labels, names)
 
     # Data and networks
@@ -326,7 +328,8 @@ class Run:
         if "networks" in self.checkpoint:
             self.saved = f"task {self.first_task + 1}, step {self.first_step}"
         if self.first_task == args.num_tasks:
-            print(f"{self.directory} is finished; score it with: python eval.py {self.directory}")
+            path = shlex.quote(str(self.directory))
+            print(f"{path} is finished; score it with: python eval.py {path}")
             sys.exit()
         print(f"{METHOD}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}")
         print(f"device: {args.device} ({args.hardware}), processes: {PROCESSES}, amp: {args.amp}")
@@ -362,11 +365,13 @@ class Run:
                 names = [*start, "random", "networks", "optimizers"]
                 start = {name: state[name] for name in names}
         if not theirs:
-            write(arguments, lambda file: file.write_text(json.dumps(ours, indent=2) + "\n"))
+            text = json.dumps(ours, indent=2) + "\n"
+            write(arguments, lambda file: file.write_text(text))
         # Another run is not continued
+        theirs = theirs or ours
         differing = []
-        for name in sorted((ours.keys() | theirs.keys()) - FREE) if theirs else ():
-            if ours.get(name) != theirs.get(name):
+        for name in sorted(ours.keys() | theirs.keys()):
+            if name not in FREE and ours.get(name) != theirs.get(name):
                 differing.append(f"{name}: {theirs.get(name)} there, {ours.get(name)} here")
         found = f"{self.directory} holds a run with other arguments ({'; '.join(differing)})"
         check(not differing, f"{found}; choose another --run-dir, or --overwrite it")
@@ -419,7 +424,8 @@ class Run:
         norm = torch.nn.utils.get_total_norm(weights).item()
         found = f"losses or weights are not finite at task {self.task + 1}, step {step} ({values})"
         found += f"; last good checkpoint: {self.saved}, in {self.directory}"
-        finite = all(math.isfinite(value) for value in [norm, *values.values()])
+        numbers = [norm, *values.values()]
+        finite = all(map(math.isfinite, numbers))
         check(finite, f"{found}; try a lower --learning-rate in a new --run-dir")
 
         # A line of the log
@@ -440,7 +446,8 @@ class Run:
         if now - self.printed > 3 or step == self.steps:
             text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
             where = f"task {self.task + 1}/{self.args.num_tasks}, step {step}/{self.steps}"
-            left = ((self.args.num_tasks - self.task) * self.steps - step) / rate / 60
+            steps_left = (self.args.num_tasks - self.task) * self.steps - step
+            left = steps_left / rate / 60
             print(f"{where}, {rate:.1f} it/s, {text}, {left:.1f} min left", flush=True)
             # Who has no GPU learns at once what takes hours, and what is shorter
             if self.printed == -math.inf and left > 120 and self.args.device == "cpu":
@@ -459,10 +466,12 @@ class Run:
     @torch.no_grad()
     def save_samples(self, step, generator, categories):
         """A PNG: a row for each category, ten fixed z, normalised among 64 as in training."""
-        z = torch.randn(64, self.args.latent_dim, generator=torch.Generator().manual_seed(0))
+        random = torch.Generator().manual_seed(0)
+        z = torch.randn(64, self.args.latent_dim, generator=random)
         z = z.to(categories.device).repeat(len(categories), 1)
-        images = generator(z, categories).unflatten(0, (len(categories), 64))[:, :10].flatten(0, 1)
-        grid = make_grid(images, nrow=10, normalize=True, value_range=(-1, 1))
+        images = generator(z, categories)
+        rows = images.unflatten(0, (len(categories), 64))[:, :10]
+        grid = make_grid(rows.flatten(0, 1), nrow=10, normalize=True, value_range=(-1, 1))
         path = self.directory / "samples" / f"task_{self.task + 1}_step_{step:06d}.png"
         write(path, lambda file: save_image(grid, file, format="png"))
 
@@ -519,7 +528,8 @@ class Run:
 
     def close(self):
         minutes = (time.perf_counter() - self.started) / 60
-        print(f"done in {minutes:.1f} min; score it with: python eval.py {self.directory}")
+        path = shlex.quote(str(self.directory))
+        print(f"done in {minutes:.1f} min; score it with: python eval.py {path}")
         if PROCESSES > 1:
             torch.distributed.destroy_process_group()
 
