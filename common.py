@@ -258,7 +258,7 @@ class ResNetGenerator(Generator):
 
 
 class Critic(nn.Module):
-    """32×32 critic with a score head D(x) and a class head C(x) (MeRGAN section 5.1, authors' code).
+    """32×32 critic with score head D(x) and class head C(x) (MeRGAN section 5.1, authors' code).
 
     Convolutions (kernel 5, stride 2) from the image's channels to width, 2·width and 4·width,
     leaky ReLU 0.2, no normalisation. The two linear heads always run in float32, as scores are
@@ -502,7 +502,7 @@ def cache_folder(dataset, data_dir, cache_dir=None, **_):
 
 
 def data_options(arguments):
-    """The parameters of load_dataset, less split, of all arguments of a run, also of an older one."""
+    """The parameters of load_dataset, less split, from the arguments of a run, old or new."""
     names = [
         "dataset",
         "data_dir",
@@ -589,7 +589,7 @@ def load_dataset(
 
 
 def use_any_encoding():
-    """Let no name end a run because standard output cannot show it: escapes stand for what it lacks.
+    """Let no name end a run that standard output cannot show: escapes stand for what it lacks.
 
     Every script calls this once, where it starts.
     """
@@ -599,14 +599,14 @@ def use_any_encoding():
 
 
 class RealImages:
-    """The training images as uint8, sorted by category, from which batches are drawn without a sync.
+    """Training images as uint8, sorted by category; batches are drawn without a sync.
 
     A tensor lies on the device as a whole. Of a memory map, the current task's categories are held
     there if they fit. If not, a thread reads batches from the map, one ahead, into pinned memory.
     """
 
     def __init__(self, images, labels, device, seed=0):
-        """images: uint8 [N, C, H, W], a tensor, or an np.memmap sorted by category; labels: int64 [N]."""
+        """images: uint8 [N, C, H, W], a tensor or a sorted np.memmap; labels: int64 [N]."""
         self.device, self.seed, self.offset = device, seed, 0
         self.pending = None  # the batch that the thread reads
         self.kept = None  # under a CUDA graph: an iteration's batches, in tensors that stay
@@ -663,11 +663,11 @@ class RealImages:
         return torch.cuda.get_device_properties(self.device).total_memory / 4 if on_gpu else 5e8
 
     def reopened(self):
-        """The memory map, opened afresh: pages once read count as memory until their map is closed."""
+        """The memory map, opened afresh: pages once read count as memory until it is closed."""
         return np.memmap(self.map.filename, np.uint8, "c", shape=self.map.shape)
 
     def read(self, y, n, number):
-        """Batch `number` of the task, a function of seed, categories and number: uint8, on the host."""
+        """Batch `number`, a function of seed, categories and number: uint8, on the host."""
         name = f"{self.seed} {y.tolist()} {number}".encode()
         random = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:7]))
         index = (

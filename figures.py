@@ -1,17 +1,20 @@
-"""Pictures of what is learned and forgotten, from saved generators. Needs: pip install -r requirements-extras.txt
+"""Pictures of what is learned and forgotten, from saved generators.
+
+Needs: pip install -r requirements-extras.txt
 
     python figures.py samples runs       # every category after the last task (MeRGAN figure 3)
-    python figures.py evolution runs     # the same z after and inside tasks, PNG and GIF (figures 5 and 7)
-    python figures.py curves runs        # accuracy and FID of each category over training (figure 6), from eval.json
-    python figures.py tsne runs          # real and generated images in the judge's features (figure 4)
+    python figures.py evolution runs     # the same z while it learns, PNG and GIF (figures 5 and 7)
+    python figures.py curves runs        # accuracy and FID over training, from eval.json (figure 6)
+    python figures.py tsne runs          # real and generated images to the judge (figure 4)
     python figures.py all runs           # all four; files go to figures/, or --output
     python figures.py losses runs        # from the log, also while a run trains
     python figures.py page runs          # one HTML file that plays: page.html, or --output
     python figures.py forgetting runs    # all methods while they learn: forgetting.gif, or --output
     python figures.py tensorboard runs   # event files beside each run; --follow: while it trains
-    python figures.py paint runs/mnist__mergan_ra__1 --category 3 -n 64 -o threes.png      # just draw
+    python figures.py paint runs/mnist__mergan_ra__1 --category 3 -n 64 -o threes.png
 
-Of runs that differ only in the seed, curves shows mean and spread, the others show the one with the lowest seed.
+The last one draws one category. Of runs that differ only in the seed, curves shows mean and spread,
+the others show the one with the lowest seed.
 """
 
 import argparse
@@ -113,7 +116,7 @@ def main():
 
 
 def draw_all(args):
-    """What the command line asks for; exits with a line for each picture that could not be drawn."""
+    """What the command line asks for; exits with a line for each picture that was not drawn."""
     if args.figure == "paint":
         choice = (args.category, args.n, args.seed, args.interpolate)
         paint.draw(args.run, args.output, *choice)

@@ -9,7 +9,7 @@ from torch import nn
 
 
 class LeakyReLU(torch.autograd.Function):
-    """Leaky ReLU 0.2, to the bit PyTorch's; its second derivative is nothing, not a tensor of zeros.
+    """Leaky ReLU 0.2, to the bit PyTorch's; its second derivative is nothing, not zeros.
 
     So the gradient penalty does not pay for backward passes of convolutions that add zeros.
     """
@@ -54,7 +54,7 @@ class ReLU(torch.autograd.Function):
 
 
 def convolve(layer, x, weight=None, stride=1):
-    """layer(x) of an nn.Conv2d, by Convolution; of another weight and stride where they are given."""
+    """layer(x) of an nn.Conv2d, by Convolution; weight and stride may be others than its own."""
     weight = layer.weight if weight is None else weight
     bias = layer.bias
     if torch.is_autocast_enabled(x.device.type):
@@ -122,7 +122,7 @@ class ConvolutionGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, v, v_weight, v_bias):
-        """v, v_weight, v_bias: gradients of the three outputs, each None where nothing depends on it."""
+        """v, v_weight, v_bias: gradients of the three outputs; None where nothing depends on it."""
         grad, x, weight = ctx.saved_tensors
         options = ctx.stride, ctx.padding
         for_grad = for_x = for_weight = None
@@ -200,7 +200,7 @@ class RowNormGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, v, v_weight, v_bias):
-        """v, v_weight, v_bias: gradients of the three outputs, each None where nothing depends on it."""
+        """v, v_weight, v_bias: gradients of the three outputs; None where nothing depends on it."""
         grad, x, weight, mean, scale = ctx.saved_tensors
         rows, size = x.shape
 

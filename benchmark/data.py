@@ -1,10 +1,11 @@
-"""How fast images are decoded, and what drawing batches from a large memory map costs in time and memory.
+"""How fast images are decoded, and what it costs to draw batches from a large memory map.
 
-    python benchmark/data.py           # a table, and results/data_cpu.json; needs 5 GB of free disk for a while
+    python benchmark/data.py    # a table, and results/data_cpu.json; takes 5 GB of disk for a while
 
-Decoding: JPEGs of 341×256 pixels made here, in one thread and on all cores. Drawing: 400 000 images of 64×64 in four
-categories, as LSUN in the paper, task by task and all categories at once, by a process of its own; "waiting" is the
-share of time that draw() waits for the reader while every batch is followed by --work milliseconds of something else.
+Decoding: JPEGs of 341×256 pixels made here, in one thread and on all cores. Drawing: 400 000 images
+of 64×64 in four categories, as LSUN in the paper, task by task and all categories at once, by a
+process of its own. "waiting" is the share of time that draw() waits for the reader, while every
+batch is followed by --work milliseconds of something else.
 """
 
 import argparse

@@ -29,7 +29,7 @@ COVARIANCE_SAMPLES = 1024
 
 
 def read_arguments(run, method):
-    """The arguments of a run. Exits with one line if it is not a run of this method, of two tasks."""
+    """The arguments of a run. Exits with one line if it is not of this method and two tasks."""
     expected = f"expected a run of {method}.py with at least two finished tasks"
     try:
         arguments = json.loads((run / "args.json").read_text())

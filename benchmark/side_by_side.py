@@ -36,7 +36,7 @@ def command(args, script, run_dir, *options):
 
 
 def train(commands, jobs):
-    """Run commands, `jobs` at a time, one thread each. Yields each one, in order, when it has ended.
+    """Run commands, `jobs` at a time, one thread each. Yields each in order, when it has ended.
 
     A command that fails ends this process with one line, after those that run beside it have ended.
     """

@@ -3,8 +3,8 @@
     python benchmark/sweep.py --out DIR    # runs in DIR/sweep, DIR/sweep_ewc.json, DIR/sweep_ewc.md
 
 The table has the accuracy after two tasks and after all, split into stability, the mean over the
-older digits, and plasticity, the newest one. A sweep that was stopped continues: what sweep_ewc.json
-has is not measured again.
+older digits, and plasticity, the newest one. A sweep that was stopped continues: what
+sweep_ewc.json has is not measured again.
 """
 
 import json

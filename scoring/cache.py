@@ -31,7 +31,7 @@ def digest(*parts):
 
 
 def cached(path, key, compute):
-    """The value of compute() (JSON), kept in the file at path under a key that names all it depends on.
+    """The value of compute() (JSON), kept in the file at path; its key names all it depends on.
 
     A damaged file counts as none. One that cannot be written is told of; the value is returned.
     """
@@ -119,7 +119,7 @@ def definitions(module):
 
 
 def used(tree, scope, methods_of):
-    """(name, value) of all that a syntax tree uses: this project's functions and classes, constants.
+    """(name, value) of all that a syntax tree uses: our functions and classes, constants.
 
     scope: the names of the module that it stands in.
     """

@@ -82,7 +82,7 @@ def train_classifier(images, labels, num_categories, device, name, seed=0, epoch
 
 
 def share_weights(network, count):
-    """The network and copies of it with the same weights, but batch norm statistics of their own."""
+    """The network and copies of it: the same weights, but batch norm statistics of their own."""
     replicas = [network, *(copy.deepcopy(network) for _ in range(count - 1))]
     for replica in replicas[1:]:
         for weight, original in zip(replica.parameters(), network.parameters()):

@@ -39,8 +39,9 @@ def mean_distance(features):
 
 
 def forgetting(matrix):
-    """Mean over all but the newest category of the best accuracy after earlier tasks minus the final
-    one (Chaudhry 2018).
+    """Forgetting (Chaudhry 2018): how far accuracy fell from its best after an earlier task.
+
+    The mean over all but the newest category.
 
     matrix: rows after each task, columns categories, None where not seen. Percentage points; None
     if a row is missing.
@@ -73,7 +74,7 @@ def backward_transfer(matrix):
 
 
 def past_categories(matrix):
-    """The categories seen before the last task; None where there is one task, or a row is missing."""
+    """Categories seen before the last task; None where there is one task, or a row is missing."""
     if len(matrix) < 2 or None in matrix:
         return None
     return [category for category, value in enumerate(matrix[-2]) if value is not None]

@@ -24,7 +24,7 @@ class RealData:
     """
 
     def __init__(self, **data):
-        """data: the arguments of load_dataset, less split. Exits with one line if it cannot be had."""
+        """data: arguments of load_dataset, less split. Exits with one line if it cannot be had."""
         with contextlib.redirect_stdout(sys.stderr):  # standard output is the table's
             images, self.labels, self.names = load_dataset(split="train", **data)
             test_images, self.test_labels, _ = load_dataset(split="test", **data)
@@ -46,10 +46,10 @@ class Reference:
         fid_samples=10000,
         inception_weights=None,
     ):
-        """real: RealData. judge: a Judge on the device, in eval mode; judge_name: what a table calls
-        it. cache: the file that keeps the scores of real images. features: "judge" or "inception",
-        those of FID; inception_weights: the latter's file. fid_samples: most images a side of FID,
-        over all categories.
+        """real: RealData. judge: a Judge on the device, in eval mode; judge_name: its name in a
+        table. cache: the file that keeps the scores of real images. features: "judge" or
+        "inception", those of FID; inception_weights: the latter's file. fid_samples: most images a
+        side of FID, over all categories.
         """
         self.images, self.labels, self.names = real.images, real.labels, real.names
         self.test_images, self.test_labels = real.test_images, real.test_labels

@@ -121,7 +121,7 @@ class Run:
         return dict(sorted((found | self.inside()).items()))
 
     def names(self):
-        """Names of all categories of the data, from any readable snapshot; None if there is none."""
+        """Names of all categories of the data, from any readable snapshot, or None."""
         ends = [self.task(task) for task in range(1, self.tasks + 1)]
         for path in [*(path for path in ends if path.exists()), *self.inside().values()]:
             try:
@@ -152,8 +152,8 @@ def compare_data(run, real, allowed=False):
     """Make sure that a run is scored against the data that it learned.
 
     Names of categories and the fingerprint of the training images are compared, where the run
-    holds them. real: RealData. ValueError that says what differs; allowed: images may differ, where all names
-    agree. Returns None if nothing differs, else the images learned and there, in words.
+    holds them. real: RealData. ValueError that says what differs; allowed: images may differ, where
+    all names agree. Returns None if nothing differs, else the images learned and there, in words.
     """
     learned, found = run.names(), real.names
     if learned is not None and learned != found:

@@ -14,7 +14,7 @@ from scoring.reference import Reference
 
 
 def score_snapshot(path, reference, tasks, samples, standing=False):
-    """Accuracy, FID and diversity of one saved generator, by category and over all that it has seen.
+    """Accuracy, FID and diversity of one saved generator, by category and over all of them.
 
     samples: images drawn of each category; tasks: categories that the whole run learns, which share
     FID's images. standing: draw with standing statistics. Returns lists with an entry for each

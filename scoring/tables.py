@@ -180,7 +180,7 @@ def table(setting, features, samples, statistics, data, other_data, names, rows,
 
 
 def legend(rows, features):
-    """What stands behind a table's scores: kind of features, counts, what real images would score."""
+    """What stands behind a table's scores: features, counts, what real images would score."""
     runs = [run for runs in rows.values() for run in runs if run["fid"]["samples"]]
     if not runs:
         return f"FID of {features} features."

@@ -190,7 +190,7 @@ def assert_same_weights(run_dir, other_dir):
 
 
 def write_bars(folder, train, test):
-    """Four idx files of 28×28 images in three categories: a bar left, in the middle or right, and noise."""
+    """Four idx files of 28×28 images in three categories: a bar left, in the middle or right."""
     random = np.random.default_rng(0)
     for prefix, count in [("train", train), ("t10k", test)]:
         labels = random.permutation(np.arange(count) % 3).astype(np.uint8)
@@ -203,7 +203,7 @@ def write_bars(folder, train, test):
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory):
-    """A folder with four idx files: three categories of 28×28 images, 100 for training and 20 for testing of each."""
+    """A folder with four idx files: of each of three categories 100 training and 20 test images."""
     folder = tmp_path_factory.mktemp("data")
     write_bars(folder, train=300, test=60)
     return folder
@@ -223,7 +223,7 @@ def photograph(seed, size=(80, 60), mode="RGB"):
 
 @pytest.fixture(scope="session")
 def tiny_photos(tmp_path_factory):
-    """A folder with 20 photographs in each of three categories, in three formats; not to be changed."""
+    """A folder of 20 photographs in each of three categories, in three formats: do not change."""
     folder = tmp_path_factory.mktemp("photos")
     for c, category in enumerate(("attic", "barn", "cellar")):
         (folder / category).mkdir()
@@ -272,7 +272,7 @@ def train(tiny_options):
 
 @pytest.fixture(scope="session")
 def finished(train, tmp_path_factory):
-    """A function that gives the directory of an uninterrupted run of a method; not to be changed."""
+    """A function that gives the directory of a method's uninterrupted run; not to be changed."""
 
     @functools.cache
     def run(method, seed=1):

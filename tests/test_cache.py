@@ -1,4 +1,4 @@
-"""The cache of decoded images: made once, whole or not at all, and read where nothing can be written."""
+"""The cache of decoded images: made once, whole or not at all; read from read-only disks."""
 
 import shutil
 import signal

@@ -182,7 +182,7 @@ class Convolutions(TorchDispatchMode):
 def test_critics_leaky_relu_is_pytorchs_to_the_bit_and_its_second_derivative_is_cheaper(
     dtype, bf16, monkeypatch
 ):
-    """Score, its gradient for the image, and the gradient penalty's for the weights; also under bfloat16."""
+    """Score, its gradient for the image, and the penalty's for the weights; also under bfloat16."""
     torch.manual_seed(0)
     critic, x = (
         Critic(3, 1, width=4).to(dtype),
@@ -418,7 +418,7 @@ def test_judge_of_64_by_64_images_has_128_features():
 
 
 def spread(layer):
-    """The authors' standard deviation of a layer's initial weights, from its sizes (MeRGAN's public code)."""
+    """The authors' standard deviation of a layer's initial weights (MeRGAN's public code)."""
     if isinstance(layer, nn.Linear):
         return math.sqrt(2 / (layer.in_features + layer.out_features))
     pixels, stride = layer.kernel_size[0] ** 2, layer.stride[0]

@@ -1,4 +1,4 @@
-"""Every category needs enough images: the same check for every data set, before anything is learned."""
+"""Every category needs enough images: one check for every data set, before anything is learned."""
 
 import io
 

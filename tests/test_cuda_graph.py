@@ -1,7 +1,7 @@
-"""update() as a CUDA graph: on a GPU where there is one, everywhere in an imitation that replays recorded operations.
+"""update() as a CUDA graph: on a GPU if there is one, and in an imitation that replays operations.
 
-The imitation holds every method script to what a graph demands: no value is taken from the device, and what is replayed
-does the same as what was recorded would have done again, random numbers included.
+The imitation holds every method script to what a graph demands: no value is taken from the device,
+and what is replayed does what the recorded operations would have done, random numbers included.
 """
 
 import contextlib
@@ -299,7 +299,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 def test_on_a_gpu_replayed_steps_agree_with_ordinary_ones(
     method, call_main, tiny_options, tmp_path, monkeypatch
 ):
-    """Losses within 1 % over two tasks of seven steps: the same random numbers, sums in whatever order kernels take."""
+    """Losses within 1 % over two tasks of seven steps: equal random numbers, sums in any order."""
     script = importlib.import_module(method)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     for name in ("auto", "off"):

@@ -10,7 +10,7 @@ from common import RealImages, cache_folder, data_options, fingerprint, load_dat
 
 
 def tinted(tmp_path, n=50):
-    """A memory map of three categories whose pixels all have the category's number, and its labels."""
+    """A memory map of three categories whose pixels all have the category's number; its labels."""
     pixels = np.repeat(np.arange(3, dtype=np.uint8), n)[:, None, None, None] * np.ones(
         (1, 3, 8, 8), np.uint8
     )

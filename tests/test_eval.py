@@ -75,15 +75,31 @@ def result(method, accuracy, features="judge", **changes):
     fids = dict(
         all=accuracy / 10, per_category=[accuracy / 5] * 5, all_by_task=[1.0] * 5, matrix=matrix
     )
-    fid = dict(test=fids, train=fids, floor=dict(test=0.5, train=0.25), features=features, samples=5000,
-               samples_per_category=[1000] * 5)  # fmt: skip
+    fid = dict(
+        test=fids,
+        train=fids,
+        floor=dict(test=0.5, train=0.25),
+        features=features,
+        samples=5000,
+        samples_per_category=[1000] * 5,
+    )
     averages = [50.0] * 4 + [accuracy]
     return dict(
-        arguments=arguments | changes, accuracy=matrix, average_accuracy=averages, forgetting=1.0,
-        backward_transfer=-1.0, fid=fid, reverse_accuracy=accuracy - 1, reverse_accuracy_ceiling=99.5,
+        arguments=arguments | changes,
+        accuracy=matrix,
+        average_accuracy=averages,
+        forgetting=1.0,
+        backward_transfer=-1.0,
+        fid=fid,
+        reverse_accuracy=accuracy - 1,
+        reverse_accuracy_ceiling=99.5,
         diversity=[0.5] * 5 + [None],
-        judge_accuracy=99.0, data="0123abcd", samples=6400, statistics="batch", minutes=2.0,
-    )  # fmt: skip
+        judge_accuracy=99.0,
+        data="0123abcd",
+        samples=6400,
+        statistics="batch",
+        minutes=2.0,
+    )
 
 
 def rows(results):
@@ -374,7 +390,7 @@ def test_inception_fid_of_a_run(finished, tiny_data, tmp_path, inception_weights
 
 
 class Brightness(nn.Module):
-    """A stub of a judge: its two features are darkness and brightness, its categories 0 for dark, 1 for bright."""
+    """A stub of a judge: features are darkness and brightness, categories 0 dark and 1 bright."""
 
     def __init__(self):
         super().__init__()
@@ -402,7 +418,7 @@ def painter(*bright):
 
 @pytest.fixture
 def dark_and_bright(tmp_path):
-    """A Reference to real images of two categories, dark and bright, of several shades; its judge is Brightness."""
+    """A Reference to images of two categories, dark and bright, with Brightness as its judge."""
     random = np.random.default_rng(0)
     (tmp_path / "real").mkdir()
     for prefix, count in [("train", 400), ("t10k", 80)]:
@@ -548,7 +564,7 @@ def test_diversity_of_real_images_is_one_and_mean_distance_is_over_all_pairs(dar
 
 @pytest.fixture(scope="module")
 def bars(tmp_path_factory):
-    """A Reference to 1 800 training images of bars on the left, in the middle or on the right: enough to be learned."""
+    """A Reference to 1 800 training images of bars left, in the middle or right."""
     folder = tmp_path_factory.mktemp("bars")
     write_bars(folder, train=1800, test=300)
     return open_reference(dict(dataset="idx", data_dir=folder))
@@ -668,7 +684,7 @@ def test_colour_images_are_learned_for_longer_and_shifted(monkeypatch):
 def test_scores_are_the_same_to_the_last_digit_with_one_thread_and_with_more(
     finished, tmp_path, tiny_data
 ):
-    """Each number of threads in a copy of its own of runs and data: judge, accuracy, FID, reverse accuracy, …"""
+    """Each number of threads has runs and data of its own, judge included."""
     texts = []
     for threads in (1, 2, 3):
         folder = tmp_path / str(threads)
@@ -678,7 +694,8 @@ def test_scores_are_the_same_to_the_last_digit_with_one_thread_and_with_more(
         options = (
             "--device cpu --samples 640 --intermediate-samples 64 --statistics standing".split()
         )
-        code = "import sys, torch, runpy; torch.set_num_threads(int(sys.argv.pop(1))); sys.argv.pop(0); "
+        code = "import sys, torch, runpy; torch.set_num_threads(int(sys.argv.pop(1))); "
+        code += "sys.argv.pop(0); "
         code += "runpy.run_path('eval.py', run_name='__main__')"
         command = [
             sys.executable,
@@ -875,7 +892,7 @@ def test_a_damaged_cache_is_made_anew(folder, call_main, capsys):
 def test_an_edited_docstring_comment_or_layout_is_the_same_code_an_edited_number_is_not(
     tmp_path, monkeypatch
 ):
-    """Of the function itself, of one that it uses, and of a constant; not of one it does not use."""
+    """Of the function itself, of one that it uses, of a constant; not of one it does not use."""
     monkeypatch.setattr(cache, "ROOT", tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     text = """
@@ -1110,9 +1127,10 @@ def test_eval_scores_every_run_below_a_folder(folder, tiny_data):
     assert "of 60 real test images right" in done.stderr and list(tiny_data.glob("judge-idx-*.pt"))
 
     results = json.loads((folder / "one" / "eval.json").read_text())
-    assert results.keys() == {"average_accuracy", "accuracy", "forgetting", "backward_transfer", "fid",
-                              "reverse_accuracy", "reverse_accuracy_ceiling", "diversity", "intermediate", "categories", "other_data",
-                              "judge", "judge_accuracy", "data", "samples", "statistics", "minutes", "arguments"}  # fmt: skip
+    names = "average_accuracy accuracy forgetting backward_transfer fid reverse_accuracy"
+    names += " reverse_accuracy_ceiling diversity intermediate categories other_data judge"
+    names += " judge_accuracy data samples statistics minutes arguments"
+    assert results.keys() == set(names.split())
     for matrix in (
         results["accuracy"],
         results["fid"]["test"]["matrix"],
@@ -1280,5 +1298,6 @@ def test_the_judge_learns_the_tiny_data_and_is_trained_once(tiny_data, capsys):
 
 
 def test_eval_needs_the_five_packages_alone():
-    hide = "import sys; sys.modules.update(dict.fromkeys(['matplotlib', 'sklearn', 'torch_fidelity'])); import eval"
+    hide = "import sys; extras = ['matplotlib', 'sklearn', 'torch_fidelity']; "
+    hide += "sys.modules.update(dict.fromkeys(extras)); import eval"
     subprocess.run([sys.executable, "-c", hide], cwd=ROOT, check=True)

@@ -1,4 +1,4 @@
-"""Folders of images: which files are images, which folders are categories and splits, what is refused."""
+"""Folders of images: which files are images, which folders categories or splits; errors."""
 
 import io
 import json

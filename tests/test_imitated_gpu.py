@@ -1,4 +1,4 @@
-"""Every script from its first line to its last on an imitated GPU, which knows shapes and no values.
+"""Every script from first line to last on an imitated GPU, which knows shapes and no values.
 
 Tensors on the GPU are tensors on PyTorch's `meta` device. The imitation fails where a real GPU
 would fail or wait: a tensor on the wrong device; and, inside update(), which a CUDA graph replays,
@@ -106,7 +106,7 @@ class Operations(TorchDispatchMode):
         return values.to(tensor.dtype)
 
     def remember(self, packet, args, result):
-        """Categories go to the GPU and come back, so small tensors of integers keep their values."""
+        """Categories go to the GPU and back, so small tensors of integers keep their values."""
         if not torch.is_tensor(result) or result.device != GPU or result.dtype != torch.int64:
             return
         if packet == aten._to_copy and args[0].device == HOST:

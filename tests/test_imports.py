@@ -1,4 +1,4 @@
-"""Imports point one way: commands, then common.py, then data files, which import nothing else of ours."""
+"""Imports point one way: commands, then common.py, then data files, which import none of ours."""
 
 import ast
 import graphlib

@@ -1,4 +1,4 @@
-"""Losses against closed forms, loops and finite differences, and how the scripts put them together."""
+"""Losses against closed forms, loops and finite differences, and how scripts put them together."""
 
 import pytest
 import torch

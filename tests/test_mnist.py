@@ -34,7 +34,7 @@ def unreachable(folder):
 
 
 def pack(tiny_data):
-    """The tiny data set as the bytes of mnist.pkl.gz: three pairs of float32 pixel / 256 and labels."""
+    """The tiny data set as bytes of mnist.pkl.gz: three pairs of float32 pixel / 256 and labels."""
     pairs = {}
     for prefix in ("train", "t10k"):
         pixels = np.frombuffer(

@@ -1,4 +1,4 @@
-"""Several processes, as torchrun starts them: averaged gradients, equal weights, kill and resume."""
+"""Several processes, as torchrun starts them: averaged gradients, equal weights, resume."""
 
 import contextlib
 import functools

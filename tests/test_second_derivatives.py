@@ -1,4 +1,4 @@
-"""The critics' layers with a cheap second derivative: equal to PyTorch's in value and in both derivatives."""
+"""The critics' layers with a cheap second derivative: value and both derivatives as PyTorch's."""
 
 import pytest
 import torch

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "benchmark"))
 
 @pytest.fixture(scope="module")
 def runs(finished, tiny_data, tmp_path_factory):
-    """Three scored runs: sft.py with two seeds, and mergan_ra.py, the first with snapshots inside tasks scored."""
+    """Three scored runs: sft.py with two seeds, the first with inner snapshots; mergan_ra.py."""
     folder = tmp_path_factory.mktemp("figures") / "runs"
     for name, run in [
         ("a", finished("sft")),
@@ -427,7 +427,7 @@ def test_every_line_of_a_list_is_a_command_that_a_script_takes_and_no_two_write_
 
 
 def test_the_results_of_mnist_are_those_of_the_list(monkeypatch):
-    """Every line of mnist.txt has its scores in results/mnist_cpu, and every score its line, with equal options."""
+    """Every line of mnist.txt has its scores in results/mnist_cpu, and every score its line."""
     # What auto became on the machine of the results, and an option that is younger than they are
     needless = {*ELSEWHERE, "device", "amp", "covariance_samples"}
     key = lambda arguments: json.dumps(
