@@ -423,9 +423,8 @@ class CudaGraph:
             CudaGraph.works = False
             generator.graphsafe_set_state(before)  # the failed capture has left it half-way
             self.real_images.rewind()
-            cause = str(error.__context__ or error).splitlines()[
-                0
-            ]  # the capture's end fails as well
+            reason = error.__context__ or error  # the capture's end fails as well
+            cause = str(reason).partition("\n")[0] or type(reason).__name__
             text = f"warning: no CUDA graph could be captured ({cause}); each kernel is launched"
             print(text, file=sys.stderr, flush=True)
 
