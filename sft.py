@@ -2,12 +2,11 @@
 
 The baseline of Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN"), section
 3.2. An AC-GAN with a Wasserstein critic and gradient penalty learns one category after another.
+A stopped run continues when its command is given again, without --overwrite.
 
     python sft.py --dataset mnist                                   # the paper's ten tasks
     python sft.py --num-tasks 5 --iters 400 --learning-rate 5e-4    # a first look on a CPU
     python eval.py runs                                             # scores of every run
-
-To continue a stopped run, give the same command again, without --overwrite.
 """
 
 import argparse
@@ -141,8 +140,7 @@ def generator_loss(critic, fake, y, lambda_cls):
 def main():
     common.use_any_encoding()
     args = parse_args()
-    data = common.data_options(vars(args))
-    images, labels, names = common.load_dataset(split="train", **data)
+    images, labels, names = common.load_dataset(split="train", **common.data_options(vars(args)))
     run = Run(args, images, labels, names)
 
     # Data and networks
@@ -262,7 +260,7 @@ def expect(message):
     try:
         yield
     except Exception as error:
-        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        cause = str(error).partition("\n")[0] or type(error).__name__
         sys.exit(f"error: {message} ({cause})")
 
 
@@ -280,7 +278,8 @@ def average(tensors):
     if PROCESSES > 1:
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         torch.distributed.all_reduce(flat)
-        means = (flat / PROCESSES).split([tensor.numel() for tensor in tensors])
+        sizes = [tensor.numel() for tensor in tensors]
+        means = (flat / PROCESSES).split(sizes)
         for tensor, mean in zip(tensors, means):
             tensor.copy_(mean.view_as(tensor))
 
@@ -311,7 +310,8 @@ class Run:
         args.hardware += f", threads: {torch.get_num_threads()}"
         if args.device == "cuda":
             with expect("a process sees no CUDA GPU of its own; use --device cpu"):
-                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+                local_rank = int(os.environ.get("LOCAL_RANK", 0))
+                torch.cuda.set_device(local_rank)
                 args.hardware = torch.cuda.get_device_name()
 
         # The first process holds the directory and speaks; the others learn where to begin
@@ -382,8 +382,10 @@ class Run:
         self.networks = networks
         self.started = time.perf_counter() - self.checkpoint["elapsed"]
         # The log loses the lines of steps that are about to be repeated
-        self.log_file = io.BytesIO() if RANK else open(self.directory / "metrics.jsonl", "ab", 0)
-        self.log_file.truncate(min(self.checkpoint["log_bytes"], self.log_file.tell()))
+        path = self.directory / "metrics.jsonl"
+        self.log_file = io.BytesIO() if RANK else open(path, "ab", 0)
+        size = min(self.checkpoint["log_bytes"], self.log_file.tell())
+        self.log_file.truncate(size)
         if RANK:  # equal weights in every process, but noise of its own
             torch.manual_seed(self.args.seed + 10**6 * RANK)
         if "networks" in self.checkpoint:
@@ -415,7 +417,8 @@ class Run:
     def log(self, step, losses):
         """Every --log-every steps a line of metrics.jsonl; ends a run that is not finite."""
         self.due = self.stopped or step % self.args.checkpoint_every == 0
-        if not (self.due or step % self.args.log_every == 0 or step == self.steps):
+        is_logged = step % self.args.log_every == 0 or step == self.steps
+        if not (self.due or is_logged):
             return
         # One read from the device for all losses, one for all weights
         values = torch.stack(list(losses.values())).tolist()
