@@ -291,6 +291,7 @@ def write(path, save):
     """Let save(file) write a file, then put it in place in one step: a kill leaves no half file."""
     temporary = path.with_name(path.name + ".tmp")
     with expect(f"{path} cannot be written; make room, then run the command again"):
+        # Of several processes only the first one writes
         if not RANK:
             save(temporary)
             os.replace(temporary, path)
@@ -299,6 +300,7 @@ def write(path, save):
 def average(tensors):
     """Replace tensors by their means over the processes of torchrun, in place."""
     if PROCESSES > 1:
+        # One message for all tensors, instead of one for each
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         torch.distributed.all_reduce(flat)
         sizes = [tensor.numel() for tensor in tensors]
@@ -362,12 +364,15 @@ class Run:
     def open_directory(self):
         """Lock the directory and compare its arguments with ours. Returns where to begin."""
         with expect(f"--run-dir {self.directory} cannot be made; choose another"):
+            # Everything that the run will write goes into this directory
             (self.directory / "samples").mkdir(parents=True, exist_ok=True)
             (self.directory / "snapshots").mkdir(exist_ok=True)
         with expect(f"{self.directory} is in use by another process; choose another --run-dir"):
+            # An open transaction is the lock
             self.lock = sqlite3.connect(self.directory / "lock", timeout=0)
             self.lock.execute("PRAGMA journal_mode = MEMORY")  # needs no room on the disk
             self.lock.execute("BEGIN EXCLUSIVE")  # the system frees it when the process dies
+        # --overwrite deletes what a run writes, and nothing else
         for pattern in RESULTS if self.args.overwrite else ():
             for path in self.directory.glob(pattern):
                 path.unlink()
@@ -411,6 +416,7 @@ class Run:
         self.log_file.truncate(size)
         if RANK:  # equal weights in every process, but noise of its own
             torch.manual_seed(self.args.seed + 10**6 * RANK)
+        # Weights, then random numbers, as they were at the checkpoint
         if "networks" in self.checkpoint:
             for name, network in networks.items():
                 network.load_state_dict(self.checkpoint["networks"][name])
@@ -424,6 +430,7 @@ class Run:
         self.steps = steps
         self.optimizers = optimizers
         self.timed = (time.perf_counter(), self.first_step)
+        # A task that was interrupted goes on with its moments of Adam
         if self.first_step:
             for optimizer, state in zip(optimizers, self.checkpoint["optimizers"]):
                 optimizer.load_state_dict(state)
@@ -492,6 +499,8 @@ class Run:
     @torch.no_grad()
     def save_samples(self, step, generator, categories):
         """A PNG: a row for each category, ten fixed z, normalised among 64 as in training."""
+        # A generator of its own, so that training draws the same numbers with and without samples
+        # All 64 images are painted, as batch norm needs them, and ten of them are shown
         random = torch.Generator().manual_seed(0)
         z = torch.randn(64, self.args.latent_dim, generator=random)
         z = z.to(categories.device).repeat(len(categories), 1)
@@ -503,6 +512,7 @@ class Run:
 
     def save_generator(self, name, seen, generator, **others):
         """A generator as eval.py loads it, with other networks that it needs."""
+        # All that is needed to make the network again and to load it
         saved = {
             "method": METHOD,
             "dataset": self.args.dataset,
@@ -528,6 +538,7 @@ class Run:
         of_all = [random] * PROCESSES
         if PROCESSES > 1:
             torch.distributed.all_gather_object(of_all, random)
+        # The whole state of training between two steps
         state = {
             "task": task,
             "step": step,
@@ -553,6 +564,7 @@ class Run:
         self.save_checkpoint(self.task + 1, 0)
 
     def close(self):
+        # The command can be pasted, whatever the name of the directory is
         minutes = (time.perf_counter() - self.started) / 60
         path = shlex.quote(str(self.directory))
         print(f"done in {minutes:.1f} min; score it with: python eval.py {path}")

@@ -153,6 +153,7 @@ def log_likelihood(critic, images, v, kind):
     v·G(z,c) with v ~ N(0, I), and its penalty is the quadratic approximation around θ* of
     MeRGAN-RA's ½‖G_t(z,c) − G_{t−1}(z,c)‖². v: like images, [N, C, H, W].
     """
+    # Summed over images: each image has a z of its own, so gradients do not mix
     if kind == "critic":
         score, _ = critic(images)
         return score.sum()
@@ -175,6 +176,7 @@ def fisher_information(generator, critic, y, z, v, kind, chunk=16):
         image = functional_call(generator, weights, (z[None], category))
         return log_likelihood(critic, image, v, kind)
 
+    # The gradient of every sample by itself; they are squared before they are averaged
     gradients_of_samples = vmap(grad(of_sample), in_dims=(None, 0, 0, None))
     chunks = list(zip(z.split(chunk), v.split(chunk)))
     for category in y.split(1):
@@ -195,6 +197,7 @@ def consolidate(fisher, anchor, new, weights, mode):
     fresh: only the new one, which was measured at the latest weights over all past categories.
     """
     for total, star, extra, weight in zip(fisher, anchor, new, weights):
+        # θ* are always the latest weights; the modes differ in F only
         star.copy_(weight)
         if mode == "fresh":
             total.copy_(extra)
@@ -222,10 +225,12 @@ class Rotation(nn.Module):
     def __init__(self, weight, transposed):
         super().__init__()
         self.equation = "oi...,po,qi->pq..."
+        # A transposed convolution stores its input channels first
         num_out, num_in = weight.shape[:2]
         if transposed:
             self.equation = "io...,po,qi->qp..."
             num_in, num_out = num_out, num_in
+        # At first both are the identity, so the layer is what it was
         like = {"dtype": weight.dtype, "device": weight.device}
         self.register_buffer("u1", torch.eye(num_in, **like))
         self.register_buffer("u2", torch.eye(num_out, **like))
@@ -234,6 +239,7 @@ class Rotation(nn.Module):
 
     def rotate(self, weight, out, into):
         """out · weight · intoᵀ on the channel dimensions of a weight, in any layout."""
+        # Rotations are multiplied in the precision of the weight
         out = out.to(weight.dtype)
         into = into.to(weight.dtype)
         return torch.einsum(self.equation, weight, out, into)
@@ -249,6 +255,7 @@ class Rotation(nn.Module):
 def add_rotations(module):
     """Put a Rotation, at first the identity, on every linear and (transposed) convolution layer."""
     layers = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+    # A list, as registering adds modules to those that are walked
     for layer in list(module.modules()):
         if isinstance(layer, layers):
             transposed = isinstance(layer, nn.ConvTranspose2d)
@@ -280,16 +287,19 @@ def measure_covariances(generator, critic, y, z, v, kind, chunk=256):
         outputs[layer] = output
 
     def add_products(covariance, x):
+        # A linear layer is a convolution with one position
         if x.dim() == 2:
             x = x.unsqueeze(2)
         x = x.flatten(2)  # [N, channels, positions]
         covariance += torch.einsum("ncp,ndp->cd", x, x) / len(z)
 
+    # Hooks catch the input and the output of every layer of one forward pass
     layers = rotated_layers(generator)
     hooks = [layer.register_forward_hook(keep) for layer, _ in layers]
     chunks = zip(z.split(chunk), v.split(chunk))
     for some_z, some_v in chunks:
         likelihood = log_likelihood(critic, generator(some_z, y), some_v, kind)
+        # δ of all layers from one backward pass; rows of a batch do not mix
         of_layers = [outputs[layer] for layer, _ in layers]
         deltas = torch.autograd.grad(likelihood, of_layers)
         for (layer, rotation), delta in zip(layers, deltas):
@@ -310,6 +320,7 @@ def rotate_anew(generator, fisher, anchor):
     position = {weight: i for i, weight in enumerate(generator.parameters())}
     for layer, rotation in rotated_layers(generator):
         core = layer.parametrizations.weight.original
+        # The new basis of the layer, in float64
         _, u1 = torch.linalg.eigh(rotation.input_covariance.double())
         _, u2 = torch.linalg.eigh(rotation.gradient_covariance.double())
         u1 = u1.contiguous()
@@ -334,6 +345,7 @@ def rotate_anew(generator, fisher, anchor):
 
 def merged(generator):
     """The same function as an ordinary generator: every U₂ W′ U₁ᵀ is multiplied out."""
+    # All that has no rotation is taken as it is
     state = {}
     for name, value in generator.state_dict().items():
         if ".parametrizations." not in name:
@@ -393,6 +405,7 @@ def main():
 
     def fisher_samples(n, number):
         """n fixed z and v for log_likelihood; another number gives others."""
+        # Not from the random numbers of training, which go on as in sft.py
         random = torch.Generator().manual_seed(args.seed + 1000 * number)
         z = torch.randn(n, args.latent_dim, generator=random)
         v = torch.randn(n, *images.shape[1:], generator=random)
@@ -517,6 +530,7 @@ def write(path, save):
     """Let save(file) write a file, then put it in place in one step: a kill leaves no half file."""
     temporary = path.with_name(path.name + ".tmp")
     with expect(f"{path} cannot be written; make room, then run the command again"):
+        # Of several processes only the first one writes
         if not RANK:
             save(temporary)
             os.replace(temporary, path)
@@ -525,6 +539,7 @@ def write(path, save):
 def average(tensors):
     """Replace tensors by their means over the processes of torchrun, in place."""
     if PROCESSES > 1:
+        # One message for all tensors, instead of one for each
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         torch.distributed.all_reduce(flat)
         sizes = [tensor.numel() for tensor in tensors]
@@ -588,12 +603,15 @@ class Run:
     def open_directory(self):
         """Lock the directory and compare its arguments with ours. Returns where to begin."""
         with expect(f"--run-dir {self.directory} cannot be made; choose another"):
+            # Everything that the run will write goes into this directory
             (self.directory / "samples").mkdir(parents=True, exist_ok=True)
             (self.directory / "snapshots").mkdir(exist_ok=True)
         with expect(f"{self.directory} is in use by another process; choose another --run-dir"):
+            # An open transaction is the lock
             self.lock = sqlite3.connect(self.directory / "lock", timeout=0)
             self.lock.execute("PRAGMA journal_mode = MEMORY")  # needs no room on the disk
             self.lock.execute("BEGIN EXCLUSIVE")  # the system frees it when the process dies
+        # --overwrite deletes what a run writes, and nothing else
         for pattern in RESULTS if self.args.overwrite else ():
             for path in self.directory.glob(pattern):
                 path.unlink()
@@ -637,6 +655,7 @@ class Run:
         self.log_file.truncate(size)
         if RANK:  # equal weights in every process, but noise of its own
             torch.manual_seed(self.args.seed + 10**6 * RANK)
+        # Weights, then random numbers, as they were at the checkpoint
         if "networks" in self.checkpoint:
             for name, network in networks.items():
                 network.load_state_dict(self.checkpoint["networks"][name])
@@ -650,6 +669,7 @@ class Run:
         self.steps = steps
         self.optimizers = optimizers
         self.timed = (time.perf_counter(), self.first_step)
+        # A task that was interrupted goes on with its moments of Adam
         if self.first_step:
             for optimizer, state in zip(optimizers, self.checkpoint["optimizers"]):
                 optimizer.load_state_dict(state)
@@ -718,6 +738,8 @@ class Run:
     @torch.no_grad()
     def save_samples(self, step, generator, categories):
         """A PNG: a row for each category, ten fixed z, normalised among 64 as in training."""
+        # A generator of its own, so that training draws the same numbers with and without samples
+        # All 64 images are painted, as batch norm needs them, and ten of them are shown
         random = torch.Generator().manual_seed(0)
         z = torch.randn(64, self.args.latent_dim, generator=random)
         z = z.to(categories.device).repeat(len(categories), 1)
@@ -729,6 +751,7 @@ class Run:
 
     def save_generator(self, name, seen, generator, **others):
         """A generator as eval.py loads it, with other networks that it needs."""
+        # All that is needed to make the network again and to load it
         saved = {
             "method": METHOD,
             "dataset": self.args.dataset,
@@ -754,6 +777,7 @@ class Run:
         of_all = [random] * PROCESSES
         if PROCESSES > 1:
             torch.distributed.all_gather_object(of_all, random)
+        # The whole state of training between two steps
         state = {
             "task": task,
             "step": step,
@@ -779,6 +803,7 @@ class Run:
         self.save_checkpoint(self.task + 1, 0)
 
     def close(self):
+        # The command can be pasted, whatever the name of the directory is
         minutes = (time.perf_counter() - self.started) / 60
         path = shlex.quote(str(self.directory))
         print(f"done in {minutes:.1f} min; score it with: python eval.py {path}")
