@@ -109,7 +109,8 @@ class Generator(nn.Module):
     whose scale and shift all categories share.
     """
 
-    image_size, num_standing = 32, 4096
+    image_size = 32
+    num_standing = 4096  # images of which standing statistics are measured, by category
 
     def __init__(self, num_categories, channels, latent_dim=128, width=32, conditioning="cbn"):
         super().__init__()
@@ -235,7 +236,8 @@ class ResNetGenerator(Generator):
     shortcuts and the last normalisation.
     """
 
-    image_size, num_standing = 64, 512
+    image_size = 64
+    num_standing = 512
 
     def build(self, inputs, channels, width, norm):
         sizes = [8 * width, 8 * width, 4 * width, 2 * width, width]
@@ -385,7 +387,9 @@ class CudaGraph:
     works = True  # until a capture fails
 
     def __init__(self, update, real_images, warm_up=3):
-        self.update, self.real_images, self.warm_up = update, real_images, warm_up
+        self.update = update
+        self.real_images = real_images
+        self.warm_up = warm_up
         self.graph = None
         CudaGraph.stream = CudaGraph.stream or torch.cuda.Stream()
         real_images.keep_batches()
@@ -463,31 +467,30 @@ def add_data_options(parser):
     parser.add_argument(
         "--cache-dir",
         default=None,
-        help="of decoded images and eval.py's judge; None: with the data [%(default)s]",
+        help="place of decoded images and of eval.py's judge [with the data]",
     )
     parser.add_argument(
         "--categories",
         default="",
-        help="names, a,b,c, in the order of learning, one with a comma as '\"a, b\",c'; "
-        "'': all, lsun: the paper's four [%(default)s]",
+        help="names in the order of learning, as a,b,c [all; lsun: the paper's four]",
     )
     parser.add_argument(
         "--images-per-category",
         type=int,
         default=None,
-        help="the first so many; None: all, lsun: 100000 (paper) [%(default)s]",
+        help="at most, the first ones [all; lsun: the paper's 100000]",
     )
     parser.add_argument(
         "--image-size",
         type=int,
         choices=(32, 64),
         default=None,
-        help="of lsun and folder; None: 64; others are 32×32 [%(default)s]",
+        help="of lsun and folder [64]; others are 32×32",
     )
     parser.add_argument(
         "--crop",
         action="store_true",
-        help="lsun, folder: centre crop; else squashed to a square (authors' code) [%(default)s]",
+        help="lsun, folder: centre crop [squashed to a square, as in the authors' code]",
     )
 
 
@@ -544,14 +547,18 @@ def load_dataset(
     folder, an np.memmap sorted by category. Exits with one line if data or options are unusable.
     A script's other arguments are ignored.
     """
-    data_dir, asked = Path(data_dir), parse_categories(categories)
+    data_dir = Path(data_dir)
+    asked = parse_categories(categories)
     if images_per_category is not None and images_per_category < LEAST["train"]:
-        sys.exit(
-            f"error: --images-per-category is {images_per_category}, "
-            f"expected at least {LEAST['train']}"
-        )
+        found = f"--images-per-category is {images_per_category}"
+        sys.exit(f"error: {found}, expected at least {LEAST['train']}")
+
+    # Images to be decoded, which are then kept in a file
     if dataset in ("lsun", "folder"):
         find = find_lsun if dataset == "lsun" else find_folders
+        limit = images_per_category
+        if limit is None:
+            limit = 100_000 if dataset == "lsun" else 0
         sources, official, notes = find(data_dir, asked)
         if split == "train":
             for note in notes:
@@ -565,17 +572,16 @@ def load_dataset(
             split=split,
             size=image_size or DATASETS[dataset],
             crop=crop,
-            limit=images_per_category or (100_000 if dataset == "lsun" else 0),
+            limit=limit,
             cache_dir=cache_folder(dataset, data_dir, cache_dir),
         )
         labels = torch.repeat_interleave(torch.tensor(list(counts.values())))
         return images, labels, list(counts)
 
+    # Arrays of 32×32 images
     if crop or image_size not in (None, 32):
-        sys.exit(
-            "error: --crop and --image-size are for lsun and folder; "
-            f"the images of {dataset} are 32×32 as they are"
-        )
+        found = "--crop and --image-size are for lsun and folder"
+        sys.exit(f"error: {found}; the images of {dataset} are 32×32 as they are")
     if dataset == "mnist":
         source = fetch_mnist(data_dir)
     elif dataset == "svhn":
@@ -606,16 +612,24 @@ class RealImages:
 
     def __init__(self, images, labels, device, seed=0):
         """images: uint8 [N, C, H, W], a tensor or a sorted np.memmap; labels: int64 [N]."""
-        self.device, self.seed, self.offset = device, seed, 0
+        self.device = device
+        self.seed = seed
+        self.map = None
+        self.held = None  # on the device: all images, or those from number `offset` on
+        self.offset = 0
         self.pending = None  # the batch that the thread reads
         self.kept = None  # under a CUDA graph: an iteration's batches, in tensors that stay
+        # Where each category begins, and how many images it has
         self.counts = torch.bincount(labels)
         self.starts = self.counts.cumsum(0) - self.counts
-        self.count, self.start = self.counts.to(device), self.starts.to(device)
+        self.count = self.counts.to(device)
+        self.start = self.starts.to(device)
         if torch.is_tensor(images):
-            self.map, self.held = None, images[labels.argsort(stable=True)].to(device)
+            by_category = labels.argsort(stable=True)
+            self.held = images[by_category].to(device)
         else:
-            self.map, self.held, self.reader = images, None, ThreadPoolExecutor(1)
+            self.map = images
+            self.reader = ThreadPoolExecutor(1)
 
     def begin(self, y, n, drawn=0):
         """Get ready for a task: batches of n images of each category in y.
@@ -627,27 +641,23 @@ class RealImages:
             return
         self.finish_reading()
         self.pending = None
+        self.held = None
+
+        # The part of the map from the first to the last category of the task
         y = y.cpu()
-        first, last = self.starts[y].min().item(), (self.starts + self.counts)[y].max().item()
-        size = (last - first) * self.map[0].nbytes
-        self.held, self.offset = None, first
+        first = self.starts[y].min().item()
+        last = (self.starts + self.counts)[y].max().item()
+        count = last - first
+        size = count * self.map[0].nbytes
         if size <= self.room():
-            self.held = torch.empty(
-                last - first, *self.map.shape[1:], dtype=torch.uint8, device=self.device
-            )
-            for i, part in enumerate(self.held.split(4096)):
-                part.copy_(torch.from_numpy(self.reopened()[first + 4096 * i :][: len(part)]))
+            self.hold(first, count)
+            where = f"held on the {self.device.type}"
         else:
             self.ahead = lambda number: self.reader.submit(self.read, y, n, number)
-            self.drawn, self.pending = drawn, self.ahead(drawn)
-        where = (
-            f"held on the {self.device.type}"
-            if self.held is not None
-            else f"read from {self.map.filename} one batch ahead"
-        )
-        print(
-            f"data: {last - first:,} images of the task, {size / 1e9:.2f} GB, {where}", flush=True
-        )
+            self.drawn = drawn
+            self.pending = self.ahead(drawn)
+            where = f"read from {self.map.filename} one batch ahead"
+        print(f"data: {count:,} images of the task, {size / 1e9:.2f} GB, {where}", flush=True)
 
     @property
     def static(self):
@@ -656,10 +666,20 @@ class RealImages:
 
     def room(self):
         """Bytes that images may take on the device."""
-        on_gpu = (
-            self.device.type == "cuda"
-        )  # of all its memory, not of what is free now: a resumed run does the same
-        return torch.cuda.get_device_properties(self.device).total_memory / 4 if on_gpu else 5e8
+        if self.device.type != "cuda":
+            return 5e8
+        # Of all memory, not of what is free now, so that a resumed run does the same
+        return torch.cuda.get_device_properties(self.device).total_memory / 4
+
+    def hold(self, first, count):
+        """Copy so many images of the map to the device, from number `first` on."""
+        self.offset = first
+        shape = (count, *self.map.shape[1:])
+        self.held = torch.empty(shape, dtype=torch.uint8, device=self.device)
+        for part in self.held.split(4096):
+            images = self.reopened()[first : first + len(part)]
+            part.copy_(torch.from_numpy(images))
+            first += len(part)
 
     def reopened(self):
         """The memory map, opened afresh: pages once read count as memory until it is closed."""
@@ -668,12 +688,12 @@ class RealImages:
     def read(self, y, n, number):
         """Batch `number`, a function of seed, categories and number: uint8, on the host."""
         name = f"{self.seed} {y.tolist()} {number}".encode()
-        random = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:7]))
-        index = (
-            torch.randint(2**31 - 1, (len(y), n), generator=random) % self.counts[y, None]
-            + self.starts[y, None]
-        )
-        images = torch.from_numpy(np.asarray(self.reopened()[index.flatten().numpy()]))
+        seed = int.from_bytes(hashlib.sha256(name).digest()[:7])
+        random = torch.Generator().manual_seed(seed)
+        numbers = torch.randint(2**31 - 1, (len(y), n), generator=random)
+        index = numbers % self.counts[y, None] + self.starts[y, None]
+        images = self.reopened()[index.flatten().numpy()]
+        images = torch.from_numpy(np.asarray(images))
         return images.pin_memory() if self.device.type == "cuda" else images
 
     def next_batch(self):
@@ -690,7 +710,8 @@ class RealImages:
 
     def keep_batches(self):
         """From now on, until the task ends, call load_batches() before each iteration."""
-        self.kept, self.used = [], 0
+        self.kept = []
+        self.used = 0
 
     def load_batches(self):
         """Copy the next batches into the tensors in which draw() put those of the last iteration.

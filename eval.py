@@ -44,7 +44,6 @@ The number of CPU threads changes no digit. Only the table goes to standard outp
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -54,9 +53,9 @@ from common import use_any_encoding
 from progress import progress
 from scoring.cache import CannotWrite, try_writing, write_json
 from scoring.metrics import backward_transfer, forgetting
-from scoring.reference import RealData, open_reference
-from scoring.runs import ELSEWHERE, Run, compare_data, find_runs, no_run
-from scoring.scores import CachedScores
+from scoring.references import References
+from scoring.runs import ELSEWHERE, Run, find_runs, no_run
+from scoring.scores import CachedScores, column, fids
 from scoring.tables import markdown, read_scores, write_csv
 
 
@@ -124,40 +123,28 @@ def score(run, reference, samples, intermediate_samples=0, standing=False, other
     if len(saved) > 1:
         missing = [f"{path} (missing)" for path in paths[: saved[-1]] if not path.exists()]
 
-    def column(name):
-        return [None if row is None else row[name] for row in rows]
-
-    # After the last task, and what real images would score
-    last, reverse, floor, ceiling = rows[-1], None, None, None
+    # Only after the last task, and what real images would score
+    last = rows[-1]
+    reverse = None
+    floor = None
+    ceiling = None
     if last is not None:
         reverse = scores.reverse(paths[-1])
         floor = scores.floor(last["seen"], samples)
         ceiling = scores.ceiling(last["seen"])
-    fids = {}
-    for split in ("test", "train"):
-        fids[split] = {
-            "all": last and last[f"fid_{split}_all"],
-            "per_category": last and last[f"fid_{split}"],
-            "all_by_task": column(f"fid_{split}_all"),
-            "matrix": column(f"fid_{split}"),
-        }
-    fids["floor"] = floor
-    fids["features"] = reference.kind
-    fids["samples"] = last and sum(last["fid_samples"])
-    fids["samples_per_category"] = last and last["fid_samples"]
 
-    accuracy = column("accuracy")
+    accuracy = column(rows, "accuracy")
     kept = {"hardware"} | run.arguments.keys() - set(ELSEWHERE)
     results = {
         "categories": reference.names,
-        "average_accuracy": column("average_accuracy"),
+        "average_accuracy": column(rows, "average_accuracy"),
         "accuracy": accuracy,
-        "forgetting": last and forgetting(accuracy),
-        "backward_transfer": last and backward_transfer(accuracy),
-        "fid": fids,
+        "forgetting": forgetting(accuracy),
+        "backward_transfer": backward_transfer(accuracy),
+        "fid": fids(rows, floor, reference.kind),
         "reverse_accuracy": reverse,
         "reverse_accuracy_ceiling": ceiling,
-        "diversity": last and last["diversity"],
+        "diversity": column(rows, "diversity")[-1],
         "intermediate": scores.inside(log, intermediate_samples),
         "judge": reference.judge_name,
         "judge_accuracy": reference.accuracy,
@@ -186,6 +173,36 @@ def score_and_write(run, reference, **options):
     return results, problems
 
 
+def score_folder(folder, references, args, problems):
+    """The scores of the run in a folder, or None; what is wrong is added to problems."""
+    try:
+        run = Run(folder)
+        data = run.data(data_dir=args.data_dir, cache_dir=args.cache_dir)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        problems.append(f"{folder / 'args.json'} ({type(error).__name__}: {error})")
+        return None
+    try:
+        try_writing(run.path)  # before long work
+        reference, differing = references.open(run, data, args.other_data)
+    except (SystemExit, CannotWrite, ValueError) as error:
+        problems.append(f"{folder} ({error})")
+        return None
+    result, unscored = score_and_write(
+        run,
+        reference,
+        samples=args.samples,
+        intermediate_samples=args.intermediate_samples,
+        standing=args.statistics == "standing",
+        other_data=differing,
+    )
+    problems += unscored
+    if not run.finished():
+        reached = f"{folder} is not finished ({run.reached()})"
+        problems.append(f"{reached}; run its command again to continue it")
+        return None
+    return result
+
+
 def main():
     use_any_encoding()
     args = parse_args()
@@ -193,50 +210,24 @@ def main():
     folders = find_runs(args.paths)
     if not folders + files:
         sys.exit(no_run(args.paths))
-    results, problems, reals, references = [], [], {}, {}
+    results, problems = [], []
+    # Scored before
     for path in files:
         try:
             results.append(read_scores(path))
         except (OSError, ValueError) as error:
             problems.append(f"{path} ({type(error).__name__}: {error})")
-    of_reference = {
-        "judge": args.judge,
-        "device": args.device,
-        "features": args.fid_features,
-        "fid_samples": args.fid_samples,
-        "inception_weights": args.inception_weights,
-    }
-    of_score = {
-        "samples": args.samples,
-        "intermediate_samples": args.intermediate_samples,
-        "standing": args.statistics == "standing",
-    }
+    # Scored now
+    references = References(
+        judge=args.judge,
+        device=args.device,
+        features=args.fid_features,
+        fid_samples=args.fid_samples,
+        inception_weights=args.inception_weights,
+    )
     for folder in folders:
-        try:
-            run = Run(folder)
-            data = run.data(data_dir=args.data_dir, cache_dir=args.cache_dir)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            problems.append(f"{folder / 'args.json'} ({type(error).__name__}: {error})")
-            continue
-        source = json.dumps(data, sort_keys=True)
-        try:
-            # Before long work: can scores be kept, and is this what the run learned?
-            try_writing(run.path)
-            if source not in reals:
-                reals[source] = RealData(**data)
-            differing = compare_data(run, reals[source], allowed=args.other_data)
-            if source not in references:
-                references[source] = open_reference(data, reals[source], **of_reference)
-        except (SystemExit, CannotWrite, ValueError) as error:
-            problems.append(f"{folder} ({error})")
-            continue
-        reference = references[source]
-        result, unscored = score_and_write(run, reference, other_data=differing, **of_score)
-        problems += unscored
-        if not run.finished():
-            reached = f"{folder} is not finished ({run.reached()})"
-            problems.append(f"{reached}; run its command again to continue it")
-        elif result is not None:
+        result = score_folder(folder, references, args, problems)
+        if result is not None:
             results.append(result)
     if results and args.csv:
         write_csv(results, sys.stdout)

@@ -13,8 +13,8 @@ Needs: pip install -r requirements-extras.txt
     python figures.py tensorboard runs   # event files beside each run; --follow: while it trains
     python figures.py paint runs/mnist__mergan_ra__1 --category 3 -n 64 -o threes.png
 
-The last one draws one category. Of runs that differ only in the seed, curves shows mean and spread,
-the others show the one with the lowest seed.
+paint draws any categories with one generator. Of runs that differ only in the seed, curves shows
+mean and spread, tensorboard writes all, and the others show the one with the lowest seed.
 """
 
 import argparse
@@ -110,9 +110,12 @@ def main():
     try:
         draw_all(args)
     except OSError as error:
-        place = error.filename or getattr(args, "output", args.paths)
-        reason = f"{place} cannot be written ({error.strerror})"
-        sys.exit(f"error: {reason}; make room, or choose another --output")
+        # An error of Pillow names no file; tensorboard writes beside the runs
+        place = error.filename or vars(args).get("output") or args.paths[0]
+        advice = "make room"
+        if "output" in args:
+            advice += ", or choose another --output"
+        sys.exit(f"error: {place} cannot be written ({error.strerror or error}); {advice}")
 
 
 def draw_all(args):

@@ -350,13 +350,15 @@ class Run:
                 args.hardware = torch.cuda.get_device_name()
 
         # The first process holds the directory and speaks; the others learn where to begin
-        start = [None if RANK else self.open_directory()]
+        if not RANK:
+            self.checkpoint = self.open_directory()
         if PROCESSES > 1:
             torch.distributed.init_process_group()
+            start = [None if RANK else self.checkpoint]
             torch.distributed.broadcast_object_list(start)
+            (self.checkpoint,) = start
         if RANK:
             sys.stdout = open(os.devnull, "w")
-        self.checkpoint = start[0]
         self.first_task = self.checkpoint["task"]
         self.first_step = self.checkpoint["step"]
         self.saved = "none"
@@ -382,37 +384,38 @@ class Run:
             self.lock = sqlite3.connect(self.directory / "lock", timeout=0)
             self.lock.execute("PRAGMA journal_mode = MEMORY")  # needs no room on the disk
             self.lock.execute("BEGIN EXCLUSIVE")  # the system frees it when the process dies
-        # --overwrite deletes what a run writes, and nothing else
-        for pattern in RESULTS if self.args.overwrite else ():
-            for path in self.directory.glob(pattern):
-                path.unlink()
+        if self.args.overwrite:
+            # What a run writes, and nothing else
+            for pattern in RESULTS:
+                for path in self.directory.glob(pattern):
+                    path.unlink()
 
         # What lies there: the arguments of a run, and its last checkpoint
-        ours = {"method": METHOD, **vars(self.args)}
-        theirs = None
+        given = {"method": METHOD, **vars(self.args)}
+        found = None
         start = {"task": 0, "step": 0, "elapsed": 0.0, "log_bytes": 0}
         arguments = self.directory / "args.json"
         checkpoint = self.directory / "checkpoint.pt"
         if arguments.exists():
             with expect(f"{arguments} is damaged or not ours; restore it, or --overwrite"):
-                theirs = dict(json.loads(arguments.read_text()))
+                found = dict(json.loads(arguments.read_text()))
         if checkpoint.exists():
-            check(theirs, f"{checkpoint} has no args.json beside it; restore it, or --overwrite")
+            check(found, f"{checkpoint} has no args.json beside it; restore it, or --overwrite")
             with expect(f"{checkpoint} is damaged or not ours; restore it, or --overwrite"):
                 state = torch.load(checkpoint, map_location="cpu", weights_only=True)
                 names = [*start, "random", "networks", "optimizers"]
                 start = {name: state[name] for name in names}
-        if not theirs:
-            text = json.dumps(ours, indent=2) + "\n"
+        if not found:
+            text = json.dumps(given, indent=2) + "\n"
             write(arguments, lambda file: file.write_text(text))
         # Another run is not continued
-        theirs = theirs or ours
+        found = found or given
         differing = []
-        for name in sorted(ours.keys() | theirs.keys()):
-            if name not in FREE and ours.get(name) != theirs.get(name):
-                differing.append(f"{name}: {theirs.get(name)} there, {ours.get(name)} here")
-        found = f"{self.directory} holds a run with other arguments ({'; '.join(differing)})"
-        check(not differing, f"{found}; choose another --run-dir, or --overwrite it")
+        for name in sorted(given.keys() | found.keys()):
+            if name not in FREE and given.get(name) != found.get(name):
+                differing.append(f"{name}: {found.get(name)} there, {given.get(name)} here")
+        other = f"{self.directory} holds a run with other arguments ({'; '.join(differing)})"
+        check(not differing, f"{other}; choose another --run-dir, or --overwrite it")
         return start
 
     def restore(self, **networks):

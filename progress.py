@@ -21,14 +21,15 @@ def progress(items, title, total=None, seconds=10):
         else:
             yield from tqdm(items, title, total, leave=False)
             return
-    begun = told = time.monotonic()
+    begun = time.monotonic()
+    last_line = begun
     for done, item in enumerate(items):
         now = time.monotonic()
-        if done and now - told >= seconds:
+        if done and now - last_line >= seconds:
             left = (now - begun) / done * (total - done)
             text = f"{left:.0f} s" if left < 100 else f"{left / 60:.0f} min"
             print(f"{title}: {done} of {total}, {text} left", file=sys.stderr, flush=True)
-            told = now
+            last_line = now
         yield item
 
 

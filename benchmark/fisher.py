@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 import rewc
 from scoring.drawing import SavedGenerator
 
-COVARIANCE_SAMPLES = 1024
+COVARIANCE_SAMPLES = 8192  # rewc.py's default
 
 
 def read_arguments(run, method):
@@ -77,8 +77,7 @@ def find_rotations(generator, y):
     z, v = draw(generator, COVARIANCE_SAMPLES, seed=2)
     rewc.measure_covariances(generator, None, y, z, v, "pixels")
     fisher = [torch.zeros_like(weight) for weight in generator.parameters()]
-    anchor = [torch.zeros_like(weight) for weight in generator.parameters()]
-    rewc.rotate_anew(generator, fisher, anchor)
+    rewc.rotate_anew(generator, fisher)
     rotations = {}
     for name, layer in generator.named_modules():
         if parametrize.is_parametrized(layer, "weight"):

@@ -1,12 +1,12 @@
 """Milliseconds a generator step of every method script, against a plain loop on the same network.
 
-    python benchmark/speed.py                  # a table, and results/speed_<device>.json
-    python benchmark/speed.py --iters 40       # quicker
-    python benchmark/speed.py --profile sft    # the ten operations of a script that take longest
+    python benchmark/speed.py                           # a table, and results/speed_<device>.json
+    python benchmark/speed.py --iters 40 --output DIR   # quicker, to another folder
+    python benchmark/speed.py --profile sft             # the ten operations that take longest
 
 The plain loop is written as public ports of WGAN-GP write it: float32, separate critic passes on
-real and on fake images, batches from a DataLoader on the host, and .item() in every step. It
-computes the losses of sft.py, which is checked before timing. The loop and the scripts run in turn
+real and on fake images, batches from a DataLoader on the host, and .item() in every step. Its
+critic's loss is that of sft.py, which is checked before timing. The loop and the scripts run in turn
 on MNIST, each as a process of its own. Of every run the steps before --warmup are left out; the
 rest is read, as a user would, from the rate in metrics.jsonl.
 
@@ -71,14 +71,24 @@ def reference_critic_loss(critic, real, fake, labels, epsilon):
     return loss + 10 * penalty(critic, real, fake, epsilon)
 
 
+def plain_leaky_relu(x):
+    """PyTorch's, in the place of that of layers.py."""
+    return F.leaky_relu(x, 0.2)
+
+
+def endless_batches(loader):
+    while True:
+        yield from loader
+
+
 def reference(args):
     """The plain loop on category 0; prints as JSON the milliseconds a step of each window."""
     torch.manual_seed(1)
-    common.LeakyReLU.apply = lambda x: F.leaky_relu(x, 0.2)  # PyTorch's
+    common.LeakyReLU.apply = plain_leaky_relu
     images, labels, names = load_dataset("mnist", args.data_dir, "train")
     data = torch.utils.data.TensorDataset(normalise(images[labels == 0]), labels[labels == 0])
     loader = torch.utils.data.DataLoader(data, 64, shuffle=True, drop_last=True)
-    endless = (batch for _ in iter(int, 1) for batch in loader)
+    batches = endless_batches(loader)
     generator = Generator(len(names), 1).to(args.device)
     critic = Critic(len(names), 1).to(args.device)
     critic_optimizer = torch.optim.Adam(critic.parameters(), 1e-4, betas=(0.0, 0.9))
@@ -87,7 +97,7 @@ def reference(args):
     started, windows = time.time(), []
     for step in range(1, args.iters + 1):
         for _ in range(5):
-            real, label = (tensor.to(args.device) for tensor in next(endless))
+            real, label = (tensor.to(args.device) for tensor in next(batches))
             fake = generator(torch.randn(64, 128, device=args.device), y).detach()
             epsilon = torch.rand(64, 1, 1, 1, device=args.device)
             loss = reference_critic_loss(critic, real, fake, label, epsilon)
@@ -117,12 +127,12 @@ def check_reference():
     fake = torch.rand(8, 1, 32, 32).double()
     y = torch.tensor([3])
     torch.manual_seed(7)
-    ours = sft.critic_loss(critic, real, fake, y, 1.0)
-    ours = ours + 10 * sft.gradient_penalty(critic, real, fake)
+    of_sft = sft.critic_loss(critic, real, fake, y, 1.0)
+    of_sft = of_sft + 10 * sft.gradient_penalty(critic, real, fake)
     torch.manual_seed(7)
-    theirs = reference_critic_loss(critic, real, fake, y.expand(8), torch.rand(8, 1, 1, 1))
+    of_loop = reference_critic_loss(critic, real, fake, y.expand(8), torch.rand(8, 1, 1, 1))
     weights = list(critic.parameters())
-    gradients = [torch.autograd.grad(loss, weights) for loss in (ours, theirs)]
+    gradients = [torch.autograd.grad(loss, weights) for loss in (of_sft, of_loop)]
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
 
 
@@ -254,28 +264,34 @@ def parse_args():
     add("--data-dir", type=Path, default=ROOT / "data", help="folder of MNIST [data]")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     add("--device", choices=("cpu", "cuda"), default=device, help="[%(default)s]")
+    add("--output", type=Path, default=ROOT / "results", help="folder of the file [results]")
     add("--profile", metavar="SCRIPT", help="print its most expensive operations, and end")
     add("--reference", action="store_true", help=argparse.SUPPRESS)
     add("--operations", help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.data_dir = args.data_dir.resolve()
+    timed = args.iters // args.log_every * args.log_every > args.warmup
+    if not (timed or args.profile or args.operations):
+        expected = f"a window of --log-every {args.log_every} after --warmup {args.warmup}"
+        parser.error(f"--iters is {args.iters}, expected {expected}")
     return args
 
 
 def measure_all(args):
     """{name: milliseconds of windows}, {name: peak MB}, {name: operations}, {script: ratio}."""
     times, memory, counts, flat = {}, {}, {}, {}
-    scripts = args.scripts.split(",")
-    own, data = Path(__file__), ["--data-dir", args.data_dir]
+    scripts = list(dict.fromkeys(["sft", *args.scripts.split(",")]))  # sft.py is the measure
+    this_file = Path(__file__)
+    data = ["--data-dir", args.data_dir]
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "log"
-        for script in ["sft", *scripts]:
-            output, _ = child([own, "--operations", script, *data], log)
+        for script in scripts:
+            output, _ = child([this_file, "--operations", script, *data], log)
             counts[script] = int(output[-1])
         for _ in range(args.rounds):
             options = ["--iters", args.iters, "--warmup", args.warmup]
             options += ["--log-every", args.log_every, "--device", args.device]
-            command = [own, "--reference", *options, *data]
+            command = [this_file, "--reference", *options, *data]
             output, memory["plain loop"] = child(command, log, args.device)
             times.setdefault("plain loop", []).extend(json.loads(output[-1]))
             for script in scripts:
@@ -302,7 +318,7 @@ def main():
 
     # The table
     medians = {name: statistics.median(values) for name, values in times.items()}
-    base, sft = medians["plain loop"], medians.get("sft", medians["plain loop"])
+    base, sft = medians["plain loop"], medians["sft"]
     digits = 0 if base > 100 else 2
     rows = {}
     print("| " + " | ".join(COLUMNS) + " |\n" + "|" + " --- |" * len(COLUMNS))
@@ -334,12 +350,13 @@ def main():
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "arguments": {k: str(v) for k, v in vars(args).items() if k != "data_dir"},
+        "arguments": {k: str(v) for k, v in vars(args).items() if k not in ("data_dir", "output")},
         "rows": rows,
         "flat": flat,
         "matrix_peak_gflops": peak / 1e9,
     }
-    path = ROOT / "results" / f"speed_{args.device}.json"
+    args.output.mkdir(parents=True, exist_ok=True)
+    path = args.output / f"speed_{args.device}.json"
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"\nwrote {path.relative_to(ROOT)}")
 

@@ -89,10 +89,10 @@ def main():
             if position(row) in measured:
                 continue
             folder = args.out / "sweep" / f"{method}__{fisher}__{mode}__{value:g}"
-            own = ["--fisher", fisher, "--ewc-mode", mode, "--lambda-ewc", value]
+            options = ["--fisher", fisher, "--ewc-mode", mode, "--lambda-ewc", value]
             rows.append(row)
             folders.append(folder)
-            commands.append(command(args, f"{method}.py", folder, *own))
+            commands.append(command(args, f"{method}.py", folder, *options))
 
     # Each is measured as soon as it has ended, and kept
     for row, folder, _ in zip(rows, folders, train(commands, args.jobs)):

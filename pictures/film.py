@@ -3,7 +3,7 @@
 import sys
 
 from progress import progress
-from scoring.drawing import GROUP, SavedGenerator, pixels
+from scoring.drawing import SavedGenerator, pixels, whole_groups
 
 
 class Film:
@@ -17,8 +17,11 @@ class Film:
     """
 
     def __init__(self, group):
-        self.run, self.label = group.run, group.label
-        self.method, self.tasks, self.iters = self.run.method, self.run.tasks, self.run.iters
+        self.run = group.run
+        self.label = group.label
+        self.method = self.run.method
+        self.tasks = self.run.tasks
+        self.iters = self.run.iters
         tasks = range(1, self.tasks + 1)
         ends = {task: self.run.task(task) for task in tasks if self.run.task(task).exists()}
         self.inside = self.run.inside()
@@ -51,14 +54,14 @@ class Film:
                 continue
             self.images[moment] = {}
             for category in generator.seen:
-                drawn = generator.draw(category, -(-n // GROUP) * GROUP)[:n]
+                drawn = generator.draw(category, whole_groups(n))[:n]
                 self.images[moment][category] = pixels(drawn).numpy()
 
     def shown_at(self, moments):
         """{moment: the run's own last moment by then, None before its first}."""
         shown = {}
         for moment in moments:
-            past = [own for own in self.images if own <= moment]
+            past = [saved for saved in self.images if saved <= moment]
             shown[moment] = max(past, default=None)
         return shown
 

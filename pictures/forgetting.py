@@ -2,6 +2,7 @@
 
 import functools
 import io
+from collections import Counter
 
 import numpy as np
 from matplotlib import font_manager
@@ -49,7 +50,7 @@ def animation(films, names, setting, n, every):
     shown = [film.shown_at(moments) for film in films]
     frames, durations = [], []
     for moment in moments:
-        part = [film.images.get(own[moment], {}) for film, own in zip(films, shown)]
+        part = [film.images.get(last[moment], {}) for film, last in zip(films, shown)]
         frames.append(frame(films, part, names, setting, moment, n))
         durations.append(RESTING if moment in ends else MOVING)
     durations[-1] = LAST
@@ -68,11 +69,12 @@ def animation(films, names, setting, n, every):
 
 def chosen(moments, ends, every):
     """The ends of tasks, and every so many of the moments inside each, from its first."""
-    kept, number = [], {}
+    kept = []
+    passed = Counter()  # moments inside each task
     for task, step in moments:
-        count = number[task] = number.get(task, -1) + 1
-        if (task, step) in ends or count % every == 0:
+        if (task, step) in ends or passed[task] % every == 0:
             kept.append((task, step))
+        passed[task] += 1
     return kept
 
 

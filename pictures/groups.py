@@ -14,9 +14,12 @@ class Group:
     def __init__(self, runs, label):
         """label: the method, and the options in which groups differ."""
         self.runs = sorted(runs, key=lambda run: run.seed)
-        self.run, self.label = self.runs[0], label
-        self.method, self.arguments = self.run.method, self.run.arguments
-        self.tasks, self.iters = self.run.tasks, self.run.iters
+        self.run = self.runs[0]
+        self.label = label
+        self.method = self.run.method
+        self.arguments = self.run.arguments
+        self.tasks = self.run.tasks
+        self.iters = self.run.iters
         names = self.run.names() or list(map(str, range(self.tasks)))
         self.names = names[: self.tasks]  # of the categories that it learns, in their order
 

@@ -10,6 +10,7 @@ import html
 import io
 import itertools
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -151,7 +152,7 @@ def json_in_html(data):
 
 
 def about(method):
-    """What a method does: the first sentence of its script."""
+    """What a method does: the first line of its script."""
     path = HERE.parent / f"{method}.py"
     if not method.isidentifier() or not path.exists():
         return method
@@ -168,9 +169,9 @@ def sprite(film, category, n, place):
     source: the file as a data URI. frames: which of the film's moments stand in it, side by side, n
     images one below the other each. counts: how many of the n there are.
     """
-    own = [moment for moment in film.images if moment in place]
-    frames = [index for index, moment in enumerate(own) if category in film.images[moment]]
-    parts = [film.images[own[index]][category][:n] for index in frames]
+    moments = [moment for moment in film.images if moment in place]
+    frames = [index for index, moment in enumerate(moments) if category in film.images[moment]]
+    parts = [film.images[moments[index]][category][:n] for index in frames]
     counts = [len(part) for part in parts]
     if not sum(counts):
         return None
@@ -182,7 +183,7 @@ def sheet(parts, n):
     """Frames, each uint8 [at most n, C, S, S], as one array [H, W, C]; rows of ACROSS pixels."""
     channels, size = next(part for part in parts if len(part)).shape[1:3]
     across = min(len(parts), ACROSS // size)
-    rows = -(-len(parts) // across)
+    rows = math.ceil(len(parts) / across)
     whole = np.zeros((rows, n, size, across, size, channels), np.uint8)
     for index, part in enumerate(parts):
         row, column = divmod(index, across)

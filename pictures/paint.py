@@ -6,7 +6,7 @@ import torch
 from torchvision.utils import save_image
 
 from pictures.groups import find_name
-from scoring.drawing import GROUP, SavedGenerator
+from scoring.drawing import SavedGenerator, whole_groups
 
 
 def draw(path, output, categories, n, seed, interpolate):
@@ -30,7 +30,7 @@ def draw(path, output, categories, n, seed, interpolate):
     else:
         images = []
         for category in chosen:
-            images.append(generator.draw(category, -(-n // GROUP) * GROUP, seed)[:n])
+            images.append(generator.draw(category, whole_groups(n), seed)[:n])
             if len(images[-1]) < n:
                 name = generator.categories[category]
                 found = f"its solver takes fewer than {n} images for category {name}"

@@ -19,7 +19,7 @@ class Events:
 
     def __init__(self, run, writer):
         """writer: the class SummaryWriter. Raises sqlite3.OperationalError where another process
-        writes the files.
+        writes the files ("database is locked"), and where they cannot be written.
         """
         self.run, self.make_writer = run, writer
         self.folder = run.path / "tensorboard"
@@ -108,8 +108,11 @@ def look(path, writer, open_events, refused, skipped):
             open_events[path] = Events(Run(path), writer)
             refused.discard(path)
         count = open_events[path].update()
-    except sqlite3.OperationalError:
-        refused.add(path)
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            refused.add(path)
+        else:
+            skipped.append(f"{path / 'tensorboard'} ({error})")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         skipped.append(f"{path} ({type(error).__name__}: {error})")
     else:

@@ -29,6 +29,9 @@ def draw(groups, output, category, tasks, points, data_dir, cache_dir, skipped):
             compare_data(run, loaded)
         except ValueError as error:
             sys.exit(f"error: {run.path} ({error})")
+    if category not in loaded.names:
+        names = ", ".join(loaded.names)
+        sys.exit(f"error: no run has saved a generator yet; the categories are {names}")
     reference = open_reference(data, loaded)
     of_category = reference.test_labels == reference.names.index(category)
     real = embed(reference.judge, reference.test_images[of_category][:points])

@@ -1,5 +1,7 @@
 """Images of chosen categories from a saved generator."""
 
+import math
+
 import torch
 
 from common import Judge, make_generator
@@ -15,6 +17,11 @@ def pixels(images):
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
+def whole_groups(n):
+    """n rounded up to a multiple of GROUP."""
+    return math.ceil(n / GROUP) * GROUP
+
+
 class SavedGenerator:
     """A generator as a run saved it, ready to draw.
 
@@ -25,11 +32,15 @@ class SavedGenerator:
     """
 
     def __init__(self, generator, seen, categories, solver=None):
-        self.generator, self.seen, self.categories = generator, seen, categories
+        self.generator = generator
+        self.seen = seen
+        self.categories = categories
         self.solver = solver
         self.device = generator.linear.weight.device
         self.latent_dim = generator.config["latent_dim"]
-        self.drawn_as = self.drawn = None  # the last images by a solver, and what was asked for
+        # The last images by a solver, and what was asked for
+        self.drawn = None
+        self.drawn_as = None
 
     @classmethod
     def load(cls, path, device="cpu", standing=False):
@@ -86,7 +97,7 @@ class SavedGenerator:
         y = torch.zeros(BATCH // GROUP, dtype=torch.int64, device=self.device)
         found = {category: [] for category in self.seen}
         missing = dict.fromkeys(found, n)
-        left = -(-PATIENCE * len(found) * n // BATCH)  # batches, rounded up
+        left = math.ceil(PATIENCE * len(found) * n / BATCH)  # batches
 
         @torch.no_grad()
         def paint(z):

@@ -9,6 +9,7 @@ is trained where it is needed. On a CPU, training gives the same bits on any num
 import argparse
 import copy
 import hashlib
+import math
 import sys
 from pathlib import Path
 
@@ -38,10 +39,10 @@ def train_classifier(images, labels, num_categories, device, name, seed=0, epoch
     judge = Judge(num_categories, *images.shape[1:3])
     judge = judge.to(device, memory_format=torch.channels_last)
     images, labels = images.to(device), labels.to(device)
-    batches = -(-len(images) // BATCH)
+    batches = math.ceil(len(images) / BATCH)
     colour = images.shape[1] == 3
     if colour:
-        epochs = max(epochs, -(-LEAST_STEPS // batches))
+        epochs = max(epochs, math.ceil(LEAST_STEPS / batches))
     weights = list(judge.parameters())
     optimizer = torch.optim.Adam(weights, fused=True)
     steps = epochs * batches
@@ -68,14 +69,17 @@ def train_classifier(images, labels, num_categories, device, name, seed=0, epoch
                 sizes = [len(index)] * count
                 parts = list(parallel(backward, replicas, shards, shard_labels, sizes))
                 # Sum in the order of the shards, whichever was ready first
-                for weight, *gradients in zip(weights, *(gradients for _, gradients in parts)):
-                    weight.grad = sum(gradients[1:], gradients[0])
+                of_shards = [gradients for _, gradients in parts]
+                for weight, *shares in zip(weights, *of_shards):
+                    weight.grad = sum(shares[1:], shares[0])
                 optimizer.step()
                 schedule.step()
             if (epoch + 1) % max(1, epochs // EPOCHS) == 0:
                 loss = sum(part.item() for part, _ in parts)
                 print(f"{name}: epoch {epoch + 1}/{epochs}, loss {loss:.4f}", file=sys.stderr)
-    for buffer, *others in zip(judge.buffers(), *(replica.buffers() for replica in replicas[1:])):
+    # Of batch norm, the mean of the statistics of all shards; the first replica is the judge
+    of_replicas = [replica.buffers() for replica in replicas]
+    for buffer, *others in zip(*of_replicas):
         if buffer.is_floating_point():
             buffer.copy_(torch.stack([buffer, *others]).mean(0))
     return judge.eval()

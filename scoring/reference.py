@@ -51,11 +51,17 @@ class Reference:
         "inception", those of FID; inception_weights: the latter's file. fid_samples: most images a
         side of FID, over all categories.
         """
-        self.images, self.labels, self.names = real.images, real.labels, real.names
-        self.test_images, self.test_labels = real.test_images, real.test_labels
-        self.judge, self.judge_name = judge, judge_name
-        self.cache, self.device = cache, device
-        self.kind, self.fid_samples = features, fid_samples
+        self.images = real.images
+        self.labels = real.labels
+        self.names = real.names
+        self.test_images = real.test_images
+        self.test_labels = real.test_labels
+        self.judge = judge
+        self.judge_name = judge_name
+        self.cache = cache
+        self.device = device
+        self.kind = features
+        self.fid_samples = fid_samples
         self.inception_weights = inception_weights
 
     @functools.cached_property

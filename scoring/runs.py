@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import sys
 from pathlib import Path
 
 import torch
@@ -43,8 +44,11 @@ def complete(arguments):
 def find_runs(paths):
     """Sorted paths of the runs (folders with args.json) at or below paths; links are followed.
 
-    A run that is reached on several ways counts once.
+    A run that is reached on several ways counts once. Exits with one line if a path is not there.
     """
+    absent = [str(path) for path in paths if not os.path.exists(path)]
+    if absent:
+        sys.exit(f"error: not found: {', '.join(absent)}; expected runs, or folders that hold some")
     found, visited = {}, set()
     for root in paths:
         for folder, below, files in os.walk(root, followlinks=True):
@@ -141,7 +145,7 @@ class Run:
         """How far the run has come, in words."""
         try:
             line = self.log()[-1]
-            return f"task {line['task']} of {self.tasks}, step {line['step']} of {self.iters}"
+            return f"task {line['task']} of {self.tasks}, step {line['step']}"
         except IndexError:
             return "nothing logged yet"
         except (ValueError, KeyError, TypeError):

@@ -7,7 +7,7 @@ import torch
 
 from progress import progress, tell
 from scoring.cache import cached, code_version, digest
-from scoring.drawing import GROUP, SavedGenerator
+from scoring.drawing import SavedGenerator, whole_groups
 from scoring.judge import embed, percent_right
 from scoring.metrics import fid, mean_distance
 from scoring.reference import Reference
@@ -67,13 +67,43 @@ def score_reverse(path, reference, standing=False):
     seen = generator.seen
     real = torch.isin(reference.labels, torch.tensor(seen)).sum().item()
     each = real // len(seen)
-    drawn = -(-each // GROUP) * GROUP  # rounded up
-    images = [generator.draw(c, drawn, seed=1, as_pixels=True)[:each] for c in seen]
+    images = []
+    for category in seen:
+        drawn = generator.draw(category, whole_groups(each), seed=1, as_pixels=True)
+        images.append(drawn[:each])
     counts = torch.tensor(list(map(len, images)))
     if counts.sum() == 0:  # by a solver that names none of them
         return 0.0
     labels = torch.tensor(seen).repeat_interleave(counts)
     return reference.reverse_accuracy(torch.cat(images), labels, seen)
+
+
+def column(rows, name):
+    """A score of every row, None where the row is missing. rows: score_snapshot() by task."""
+    return [None if row is None else row[name] for row in rows]
+
+
+def fids(rows, floor, kind):
+    """The entry "fid" of an eval.json. rows: score_snapshot() after each task, or None.
+
+    floor: what real images would get; kind: of features.
+    """
+    entry = {}
+    for split in ("test", "train"):
+        over_all = column(rows, f"fid_{split}_all")
+        matrix = column(rows, f"fid_{split}")
+        entry[split] = {
+            "all": over_all[-1],
+            "per_category": matrix[-1],
+            "all_by_task": over_all,
+            "matrix": matrix,
+        }
+    counts = column(rows, "fid_samples")[-1]
+    entry["floor"] = floor
+    entry["features"] = kind
+    entry["samples"] = sum(counts) if counts else None
+    entry["samples_per_category"] = counts
+    return entry
 
 
 @functools.cache

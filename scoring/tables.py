@@ -4,27 +4,9 @@ import csv
 import json
 import statistics
 
+from scoring.paper import PAPER
 from scoring.runs import ELSEWHERE, SETTING, complete
 
-# MeRGAN, table 1: accuracy in percent, by data set and number of tasks
-PAPER = {
-    ("mnist", 5): {
-        "joint": 97.66,
-        "sft": 19.87,
-        "ewc": 70.62,
-        "dgr": 90.39,
-        "mergan_jtr": 97.93,
-        "mergan_ra": 98.19,
-    },
-    ("mnist", 10): {
-        "joint": 96.92,
-        "sft": 10.06,
-        "ewc": 77.03,
-        "dgr": 85.40,
-        "mergan_jtr": 97.00,
-        "mergan_ra": 97.01,
-    },
-}
 # The paper's order; others follow
 METHODS = ["joint", "sft", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]
 # What a table needs of an eval.json, beside arguments and FIDs

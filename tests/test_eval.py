@@ -162,7 +162,7 @@ def test_the_table_names_the_hardware_that_runs_were_trained_on_where_it_is_know
 @pytest.mark.parametrize(
     "name, scores",
     [
-        ("mnist", "mnist*/*.json"),
+        ("mnist_before", "mnist_before/*.json"),
         ("scenes_cpu", "scenes_cpu/*.json"),
         ("ablation_cpu", "ablation_cpu/*.json"),
     ],
@@ -644,8 +644,9 @@ def test_a_judge_below_90_percent_is_warned_of(tiny_data, monkeypatch, capsys, t
 
 
 def test_runs_from_before_an_option_share_a_row_with_later_ones():
-    old = json.loads((ROOT / "results" / "mnist_cpu" / "mergan_ra__1.json").read_text())
-    new = json.loads((ROOT / "results" / "mnist_cpu" / "mergan_ra__2.json").read_text())
+    scores = ROOT / "results" / "mnist_before"
+    old = json.loads((scores / "mergan_ra__1.json").read_text())
+    new = json.loads((scores / "mergan_ra__2.json").read_text())
     assert "replay" not in old["arguments"]
     new["arguments"] = complete(new["arguments"])
     table = tables.markdown([old, new])
@@ -1264,15 +1265,19 @@ def test_a_run_that_is_not_finished_is_an_error_line_and_the_others_make_the_tab
     (folder / "one" / "metrics.jsonl").write_text("".join(log[:10]))
     message = call_main(eval, folder, "--samples", "64", "--device", "cpu")
     assert message.startswith("error: ") and "\n" not in message
-    assert (
-        f"{folder / 'one'} is not finished (task 3 of 3, step 2 of 4); run its command" in message
-    )
+    assert f"{folder / 'one'} is not finished (task 3 of 3, step 2); run its command" in message
     assert f"{folder / 'begun'} is not finished (nothing logged yet)" in message
     output = capsys.readouterr().out
     assert "| joint | 1 |" in output and "sft" not in output
     known = json.loads((folder / "one" / "eval.json").read_text())  # as far as it is
     assert known["accuracy"][1] and known["accuracy"][2] is None
     assert "was not finished" in call_main(eval, folder / "one" / "eval.json")
+
+
+def test_a_path_that_is_not_there_is_an_error_line_and_nothing_is_scored(folder, call_main):
+    message = call_main(eval, folder / "one", folder / "won")
+    assert message.startswith(f"error: not found: {folder / 'won'}; expected runs")
+    assert "\n" not in message
 
 
 def test_without_runs_eval_ends_in_one_line(tmp_path, call_main):

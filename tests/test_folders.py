@@ -294,6 +294,17 @@ def test_unreadable_images_are_named_with_the_reason_and_left_out(photos, capsys
     assert str(photos / ".cache") in output
 
 
+def test_unreadable_images_of_both_splits_are_all_named(tmp_path, capsys):
+    for split in ("train", "test"):
+        for category in ("beach", "lake"):
+            write_images(tmp_path / split / category)
+        (tmp_path / split / "beach" / "03.png").write_text("no image")
+    load(tmp_path)
+    assert "left out, as they do not decode: 2 images" in capsys.readouterr().out
+    named = sorted(summary_of(tmp_path)["left_out"])
+    assert named == ["beach/03.png", "test split: beach/03.png"]
+
+
 def test_files_that_do_not_decode_take_no_place_among_the_first(photos):
     for name in ("00.png", "01.jpg", "02.webp"):
         (photos / "barn" / name).write_bytes(b"broken")

@@ -7,7 +7,6 @@ import pytest
 import torch
 from conftest import ROOT
 
-import common
 from common import make_critic
 
 sys.path.insert(0, str(ROOT / "benchmark"))
@@ -61,13 +60,42 @@ def test_what_is_measured_is_not_measured_again_and_a_fault_is_a_row(run, monkey
         run("--rounds", "2", "--sizes", "32")
 
 
-def test_pytorchs_layers_compute_what_those_of_common_do():
-    own_norm, images = common.LayerNorm, torch.randn(3, 3, 64, 64)
-    ours = make_critic(4, 3, 64, width=2)
+def operations_behind(tensor):
+    """The names of the derivatives that led to a tensor."""
+    names = set()
+    nodes = [tensor.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        names.add(node.name())
+        nodes += [parent for parent, _ in node.next_functions if parent is not None]
+    return names
+
+
+@pytest.mark.parametrize(
+    "size, channels, plain, replaced",
+    [
+        (32, 1, "LeakyReluBackward0", "LeakyReLUBackward"),
+        (64, 3, "NativeGroupNormBackward0", "RowNormBackward"),
+    ],
+)
+def test_pytorchs_layers_compute_what_those_of_layers_do(size, channels, plain, replaced):
+    torch.manual_seed(0)
+    images = torch.randn(3, channels, size, size)
+    critic = make_critic(4, channels, size, width=2)
+    found = critic(images)
     with variants.set_up(variants.VARIANTS["PyTorch's second derivatives"]):
-        theirs = make_critic(4, 3, 64, width=2)
-        theirs.load_state_dict(ours.state_dict())
-        assert not any(isinstance(module, own_norm) for module in theirs.modules())
-        expected = theirs(images)
-    torch.testing.assert_close(ours(images), expected, rtol=1e-4, atol=1e-4)
-    assert any(isinstance(module, own_norm) for module in ours.modules())
+        of_pytorch = make_critic(4, channels, size, width=2)
+        of_pytorch.load_state_dict(critic.state_dict())
+        expected = of_pytorch(images)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert replaced in operations_behind(found[0])
+    assert plain in operations_behind(expected[0])
+    assert replaced not in operations_behind(expected[0])
+
+
+def test_speeds_need_what_they_are_against(run, capsys):
+    with pytest.raises(SystemExit):
+        run("--variants", "bfloat16")
+    assert "expected 'as scripts run' too" in capsys.readouterr().err
+    rows = {"32": {variants.BASE: [{"error": "e"}], "bfloat16": [{"ms": [2.0, 3.0]}]}}
+    assert "| 32 | bfloat16 | 2.5 | 2 – 3 | – |" in variants.table(rows)
