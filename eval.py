@@ -207,7 +207,7 @@ def main():
     use_any_encoding()
     args = parse_args()
     files = [Path(path) for path in args.paths if path.endswith(".json")]
-    folders = find_runs(args.paths)
+    folders = find_runs([path for path in args.paths if not path.endswith(".json")])
     if not folders + files:
         sys.exit(no_run(args.paths))
     results, problems = [], []

@@ -6,9 +6,9 @@
 
 The plain loop is written as public ports of WGAN-GP write it: float32, separate critic passes on
 real and on fake images, batches from a DataLoader on the host, and .item() in every step. Its
-critic's loss is that of sft.py, which is checked before timing. The loop and the scripts run in turn
-on MNIST, each as a process of its own. Of every run the steps before --warmup are left out; the
-rest is read, as a user would, from the rate in metrics.jsonl.
+critic's loss is that of sft.py, which is checked before timing. The loop and the scripts run in
+turn on MNIST, each as a process of its own. Of every run the steps before --warmup are left out;
+the rest is read, as a user would, from the rate in metrics.jsonl.
 
 "images / s" are real ones that the critic sees. "% of peak" are the floating-point operations of
 convolutions and matrix products, against those of a product of large matrices in the same time;
