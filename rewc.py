@@ -90,8 +90,8 @@ def parse_args():
     add("--fisher", choices=("critic", "pixels"), default="pixels", help="likelihood [%(default)s]")
     add("--fisher-samples", type=positive_int, default=1024, help="z a category [%(default)s]")
     add("--covariance-samples", type=positive_int, default=8192, help="z for L, M [%(default)s]")
-    modes = ("online", "mean", "fresh")
-    add("--ewc-mode", choices=modes, default="online", help="of several tasks [%(default)s]")
+    modes = ("fresh", "online", "mean")
+    add("--ewc-mode", choices=modes, default="fresh", help="F of several tasks [%(default)s]")
     args = parser.parse_args()
 
     # Defaults that depend on the data set
@@ -197,9 +197,9 @@ def fisher_information(generator, critic, y, z, v, kind, chunk=16):
 def consolidate(fisher, anchor, new, weights, mode):
     """Take a task's Fisher information, new, into that of the past; move the anchor θ*. In place.
 
+    fresh: only the new one, which was measured at the latest weights over all past categories.
     online: the sum over past tasks, each measured when it was learned (online EWC, γ = 1).
     mean: the same, and main() divides λ by the number of past tasks.
-    fresh: only the new one, which was measured at the latest weights over all past categories.
     """
     for total, star, extra, weight in zip(fisher, anchor, new, weights):
         # θ* are always the latest weights; the modes differ in F only

@@ -1,4 +1,4 @@
-"""The ablation, the sweep of λ and the share of the Fisher information on its diagonal."""
+"""The ablation, the sweep of λ, the mixed batch, and the share of the Fisher information."""
 
 import importlib
 import importlib.util
@@ -18,6 +18,7 @@ from common import Judge
 sys.path.insert(0, str(ROOT / "benchmark"))
 import ablation
 import fisher
+import joint_mixed
 import side_by_side
 import sweep
 
@@ -271,3 +272,42 @@ def test_fisher_names_a_run_that_is_not_what_it_expects(finished, call_main, tmp
     assert message.startswith(f"error: {finished('sft')} is a run of sft; expected a run of ewc.py")
     message = call_main(fisher, finished("ewc"), tmp_path, "--out", tmp_path)
     assert message.startswith(f"error: {tmp_path} is no run (")
+
+
+# Joint training with batch norm over all categories
+
+
+def test_the_mixed_batch_is_normalised_together_with_a_scale_and_a_shift_for_each_category():
+    torch.manual_seed(0)
+    norm = joint_mixed.MixedBatchNorm2d(num_categories=3, channels=2)
+    nn.init.normal_(norm.scale)
+    nn.init.normal_(norm.shift)
+    norm.record = True
+    x = torch.randn(8, 2, 3, 3) * torch.arange(1, 9)[:, None, None, None]
+    found = norm(x, torch.tensor([2, 0]))
+    of_channel = x.transpose(0, 1).flatten(1)
+    mean = of_channel.mean(1)[:, None, None]
+    deviation = (of_channel.var(1, correction=0) + norm.eps).sqrt()[:, None, None]
+    for i, image in enumerate(x):
+        category = 2 if i < 4 else 0
+        scale = norm.scale[category][:, None, None]
+        shift = norm.shift[category][:, None, None]
+        torch.testing.assert_close(found[i], (image - mean) / deviation * scale + shift)
+    # The standing statistics are those of the mixed batch, whatever is drawn with them
+    norm.eval()
+    for i, category in [(0, 2), (4, 0)]:
+        alone = norm(x[i : i + 4], torch.tensor([category]))
+        torch.testing.assert_close(alone, found[i : i + 4])
+
+
+def test_a_run_of_the_mixed_batch_is_a_method_of_its_own(train, finished, tmp_path):
+    done = train("benchmark/joint_mixed", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "args.json").read_text())["method"] == "joint_mixed"
+    ours = load(tmp_path / "run" / "task_3.pt")["generator"]
+    theirs = load(finished("joint") / "task_3.pt")["generator"]
+    assert not torch.equal(ours["linear.weight"], theirs["linear.weight"])
+    # The first layer does not know the category, the others do
+    for name in ("norms.1.standing_mean", "norms.2.standing_var"):
+        assert (ours[name] == ours[name][:1]).all()
+        assert not (theirs[name] == theirs[name][:1]).all()
