@@ -84,7 +84,7 @@ def parse_args():
     add("--log-every", type=positive_int, default=25, help="in steps [%(default)s]")
     add("--checkpoint-every", type=positive_int, default=500, help="in steps [%(default)s]")
     add("--overwrite", action="store_true", help="delete the run in --run-dir and start anew")
-    # The method's own; the default λ are the best of results/sweep_ewc.md
+    # The method's own; the default λ are the best of online in results/sweep_ewc.md
     add("--lambda-ewc", type=non_negative, help="penalty's weight [80; --fisher critic: 3000]")
     add("--fisher", choices=("critic", "pixels"), default="pixels", help="likelihood [%(default)s]")
     add("--fisher-samples", type=positive_int, default=1024, help="z a category [%(default)s]")
