@@ -3,9 +3,9 @@
     python benchmark/joint_mixed.py --num-tasks 10 --run-dir runs/mixed    # joint.py's options
     python eval.py runs/mixed --statistics standing
 
-joint.py normalises every category by itself, here all categories of a batch are normalised
-together, each with a scale and a shift of its own. eval.py draws one category at a time, so it needs
-the standing statistics: those of a mixed batch, the same for every category.
+joint.py normalises every category by itself. Here all categories of a batch are normalised
+together, each with a scale and a shift of its own. eval.py draws one category at a time, so it
+needs standing statistics: those of a mixed batch, the same for every category.
 """
 
 import sys
