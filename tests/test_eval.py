@@ -164,6 +164,7 @@ def test_the_table_names_the_hardware_that_runs_were_trained_on_where_it_is_know
     [
         ("mnist", "mnist_cpu/*.json"),
         ("mnist_small", "mnist_small/*.json"),
+        ("mnist_ten_small", "mnist_ten_small/*.json"),
         ("mnist_before", "mnist_before/*.json"),
         ("scenes_cpu", "scenes_cpu/*.json"),
         ("ablation_cpu", "ablation_cpu/*.json"),
