@@ -153,7 +153,7 @@ def table(setting, features, samples, statistics, data, other_data, names, rows,
         cells = [label, str(n)]
         for task, paper in papers.items():
             cells.append(mean_std([run["average_accuracy"][task - 1] for run in runs]))
-            cells.append(str(paper.get(option["method"], "–")))
+            cells.append(mean_std([paper.get(option["method"])]))
         cells += [mean_std([final_scores(run)[name] for run in runs]) for name in other_scores]
         cells += [mean_std(column, 1) for column in list(zip(*final))[:tasks]]
         cells.append(mean_std([run["minutes"] for run in runs], 1))
