@@ -1,6 +1,7 @@
 """Accuracy and FID of each category over training, from eval.json (MeRGAN figure 6)."""
 
 import json
+import math
 import statistics
 import sys
 
@@ -10,6 +11,7 @@ from scoring.runs import command
 from scoring.tables import rank
 
 METRICS = ("accuracy", "fid_test")
+COLUMNS = 5  # categories side by side; more of them go below
 
 
 class Courses:
@@ -82,27 +84,39 @@ def draw(groups, output, paths):
     """
     courses = Courses(groups, paths)
     names = all_names(groups)
+    columns = min(len(names), COLUMNS)
+    bands = math.ceil(len(names) / columns)
+    size = (1.9 * columns + 0.8, 4.0 * bands + 0.6)
     figure, axes = plt.subplots(
-        2,
-        len(names),
-        figsize=(1.9 * len(names) + 0.8, 4.6),
-        sharex=True,
-        sharey="row",
-        squeeze=False,
-        layout="constrained",
+        2 * bands, columns, figsize=size, sharex=True, squeeze=False, layout="constrained"
     )
+
+    def ax_of(metric, name):
+        band, column = divmod(names.index(name), columns)
+        return axes[2 * band + METRICS.index(metric)][column]
+
+    # A metric has one scale in all bands; it is labelled on the left
+    for row, of_row in enumerate(axes):
+        for ax in of_row:
+            if ax is not axes[row % 2][0]:
+                ax.sharey(axes[row % 2][0])
+            ax.tick_params(labelleft=ax is of_row[0])
     styles = line_styles(groups)
     for (metric, name, label), seeds in courses.values.items():
-        ax = axes[METRICS.index(metric)][names.index(name)]
-        draw_course(ax, label, seeds, styles[label], level=label in courses.levels)
-    for column, name in enumerate(names):
-        axes[0][column].set_title(f"category {name}", fontsize=9)
-        axes[0][column].set_ylim(-2, 102)
+        draw_course(ax_of(metric, name), label, seeds, styles[label], label in courses.levels)
+    for name in names:
+        ax_of("accuracy", name).set_title(f"category {name}", fontsize=9)
+        ax_of("accuracy", name).set_ylim(-2, 102)
         ticks = range(max(group.tasks for group in groups) + 1)
-        axes[1][column].set(yscale="log", xlabel="tasks learned", xticks=ticks)
-    axes[0][0].set_ylabel("accuracy, %")
-    label = f"FID to test images,\n{courses.features} features,\n{courses.counted}"
-    axes[1][0].set_ylabel(label, fontsize=8)
+        ax_of("fid_test", name).set(yscale="log", xlabel="tasks learned", xticks=ticks)
+    for place in range(len(names), bands * columns):  # no category there
+        band, column = divmod(place, columns)
+        for row in (2 * band, 2 * band + 1):
+            axes[row][column].set_axis_off()
+    for of_accuracy, of_fid in zip(axes[::2], axes[1::2]):
+        of_accuracy[0].set_ylabel("accuracy, %")
+        label = f"FID to test images,\n{courses.features} features,\n{courses.counted}"
+        of_fid[0].set_ylabel(label, fontsize=8)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(groups), fontsize=9)
     title = f"each category over training ({setting(groups, all_seeds=True)})"

@@ -218,6 +218,22 @@ def test_a_category_is_given_by_its_name_or_else_by_its_index(text, expected):
     assert find_name(text, ["7", "3", "2"]) == expected
 
 
+def test_curves_of_many_categories_go_on_below_on_the_same_scales(runs, tmp_path, monkeypatch):
+    plotted = []
+    monkeypatch.setattr(curves, "save", lambda figure, path: plotted.append(figure))
+    monkeypatch.setattr(curves, "COLUMNS", 2)
+    curves.draw(find_groups([runs], []), tmp_path, [runs])
+    results = [json.loads((runs / name / "eval.json").read_text()) for name in "ab"]
+    accuracies, empty, fids, _ = plotted[0].axes[4:]  # a second band, of category 2 alone
+    assert accuracies.get_title() == "category 2" and not empty.axison
+    ends = [result["accuracy"][2][2] for result in results]
+    assert accuracies.get_lines()[0].get_ydata()[-1] == pytest.approx(sum(ends) / 2)
+    ends = [result["fid"]["test"]["matrix"][2][2] for result in results]
+    assert fids.get_lines()[0].get_ydata()[-1] == pytest.approx(sum(ends) / 2)
+    assert fids.get_ylim() == plotted[0].axes[2].get_ylim()
+    assert accuracies.get_ylim() == plotted[0].axes[0].get_ylim()
+
+
 def test_curves_take_the_categories_of_different_runs_by_name(runs, tmp_path, monkeypatch):
     plotted = []
     monkeypatch.setattr(curves, "save", lambda figure, path: plotted.append(figure))
