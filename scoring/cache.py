@@ -153,6 +153,9 @@ def unwrapped(value):
 
 
 def is_ours(module):
-    """Whether a module is a file of this project."""
+    """Whether a module is a file of this project, and not of a virtual environment inside it."""
     file = getattr(module, "__file__", None)
-    return file is not None and ROOT in Path(file).resolve().parents
+    if file is None:
+        return False
+    path = Path(file).resolve()
+    return path.is_relative_to(ROOT) and "site-packages" not in path.relative_to(ROOT).parts

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -891,6 +892,13 @@ def test_a_damaged_cache_is_made_anew(folder, call_main, capsys):
     first = capsys.readouterr().out
     (folder / "one" / "eval_cache.json").write_text('{"half')
     assert call_main(eval, *options) is None and capsys.readouterr().out == first
+
+
+def test_packages_of_a_virtual_environment_inside_the_project_are_not_its_code():
+    environment = cache.ROOT / ".venv" / "lib" / "python3.11" / "site-packages"
+    package = SimpleNamespace(__file__=str(environment / "torch" / "__init__.py"))
+    assert not cache.is_ours(package)
+    assert cache.is_ours(scores)
 
 
 def test_an_edited_docstring_comment_or_layout_is_the_same_code_an_edited_number_is_not(
