@@ -6,9 +6,9 @@ another. To generator and critic all images are of one category, so their class 
 An image is of the category that the solver, a classifier, gives it.
 A stopped run continues when its command is given again, without --overwrite.
 
-    python dgr.py --dataset mnist                                   # the paper's ten tasks
-    python dgr.py --num-tasks 5 --iters 400 --learning-rate 5e-4    # a first look on a CPU
-    python eval.py runs                                             # scores of every run
+    python dgr.py --dataset mnist                                                # on a GPU
+    python dgr.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4  # on a CPU
+    python eval.py runs                                                          # scores
 """
 
 import argparse

@@ -5,9 +5,9 @@ Kirkpatrick et al., PNAS 2017, as a baseline in Memory Replay GANs (Wu et al., N
 one category after another; the penalty is on the generator.
 A stopped run continues when its command is given again, without --overwrite.
 
-    python ewc.py --dataset mnist                                   # the paper's ten tasks
-    python ewc.py --num-tasks 5 --iters 400 --learning-rate 5e-4    # a first look on a CPU
-    python eval.py runs                                             # scores of every run
+    python ewc.py --dataset mnist                                                # on a GPU
+    python ewc.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4  # on a CPU
+    python eval.py runs                                                          # scores
 """
 
 import argparse

@@ -5,9 +5,9 @@ with a Wasserstein critic and gradient penalty sees every category in every batc
 for as many steps as all tasks of a sequential method together.
 A stopped run continues when its command is given again, without --overwrite.
 
-    python joint.py --dataset mnist                                   # the paper's ten tasks
-    python joint.py --num-tasks 5 --iters 400 --learning-rate 5e-4    # a first look on a CPU
-    python eval.py runs                                               # scores of every run
+    python joint.py --dataset mnist                                                # on a GPU
+    python joint.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4  # on a CPU
+    python eval.py runs                                                            # scores
 """
 
 import argparse

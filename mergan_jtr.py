@@ -5,9 +5,9 @@ with a Wasserstein critic and gradient penalty learns one category after another
 categories are painted by a copy of the generator from the end of the task before.
 A stopped run continues when its command is given again, without --overwrite.
 
-    python mergan_jtr.py --dataset mnist                                   # the paper's ten tasks
-    python mergan_jtr.py --num-tasks 5 --iters 400 --learning-rate 5e-4    # a first look on a CPU
-    python eval.py runs                                                    # scores of every run
+    python mergan_jtr.py --dataset mnist                                                # on a GPU
+    python mergan_jtr.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4  # on a CPU
+    python eval.py runs                                                                 # scores
 """
 
 import argparse

@@ -6,9 +6,9 @@ generator from the end of the task before says what the past looked like; the cr
 current category.
 A stopped run continues when its command is given again, without --overwrite.
 
-    python mergan_ra.py --dataset mnist                                   # the paper's ten tasks
-    python mergan_ra.py --num-tasks 5 --iters 400 --learning-rate 5e-4    # a first look on a CPU
-    python eval.py runs                                                   # scores of every run
+    python mergan_ra.py --dataset mnist                                                # on a GPU
+    python mergan_ra.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4  # on a CPU
+    python eval.py runs                                                                # scores
 """
 
 import argparse

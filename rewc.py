@@ -5,9 +5,9 @@ Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN"). An AC-
 Wasserstein critic and gradient penalty learns one category after another.
 A stopped run continues when its command is given again, without --overwrite.
 
-    python rewc.py --dataset mnist                                   # the paper's ten tasks
-    python rewc.py --num-tasks 5 --iters 400 --learning-rate 5e-4    # a first look on a CPU
-    python eval.py runs                                              # scores of every run
+    python rewc.py --dataset mnist                                                # on a GPU
+    python rewc.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4  # on a CPU
+    python eval.py runs                                                           # scores
 """
 
 import argparse

@@ -4,9 +4,9 @@ The baseline of Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "
 3.2. An AC-GAN with a Wasserstein critic and gradient penalty learns one category after another.
 A stopped run continues when its command is given again, without --overwrite.
 
-    python sft.py --dataset mnist                                   # the paper's ten tasks
-    python sft.py --num-tasks 5 --iters 400 --learning-rate 5e-4    # a first look on a CPU
-    python eval.py runs                                             # scores of every run
+    python sft.py --dataset mnist                                                # on a GPU
+    python sft.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4  # on a CPU
+    python eval.py runs                                                          # scores
 """
 
 import argparse
