@@ -6,9 +6,9 @@ another. To generator and critic all images are of one category, so their class 
 An image is of the category that the solver, a classifier, gives it.
 A stopped run continues when its command is given again, without --overwrite.
 
-    python dgr.py --dataset mnist                                                # on a GPU
-    python dgr.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4  # on a CPU
-    python eval.py runs                                                          # scores
+    python dgr.py --dataset mnist                                                        # on a GPU
+    python dgr.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4          # on a CPU
+    python eval.py runs                                                                  # scores
 """
 
 import argparse
@@ -105,7 +105,8 @@ def parse_args():
 
 
 # --------------------------------------------------------------------------------------------------
-# Losses: real and fake are images [K·n, C, H, W], n of each category in y, int64 [K]
+# Losses: real and fake are images [K·n, C, H, W]; y, int64 [K], has their categories: the first n
+# images are of y[0], the next n of y[1], and so on
 
 
 def critic_loss(critic, real, fake, y, lambda_cls):
@@ -163,10 +164,12 @@ def main():
     ).to(**layout)
     critic = common.make_critic(**sizes).to(**layout)
     solver = common.Judge(len(names), *images.shape[1:3]).to(**layout)
-    replay_generator = copy.deepcopy(generator).requires_grad_(False)  # G of the task before
+    # Both as they were after the task before; the generator normalises as in training
+    replay_generator = copy.deepcopy(generator).requires_grad_(False)
     replay_solver = copy.deepcopy(solver).requires_grad_(False).eval()
-    one = torch.zeros(1, dtype=torch.long, device=device)  # the category of generator and critic
-    generator_weights = [*generator.parameters(), *solver.parameters()]
+    # The one category that generator and critic know
+    everything = torch.zeros(1, dtype=torch.long, device=device)
+    generator_weights = [*generator.parameters(), *solver.parameters()]  # one optimiser for both
     critic_weights = list(critic.parameters())
     adam = {
         "lr": args.learning_rate,
@@ -186,6 +189,7 @@ def main():
         """z ~ N(0, I) for n images of each category in y: [K·n, latent_dim]."""
         return torch.randn(len(y) * n, args.latent_dim, device=device)
 
+    # task counts from 0: the papers' t is task + 1
     steps = args.iters
     for task in range(run.first_task, args.num_tasks):
         # The task's categories, all categories so far, and the task's share of a batch
@@ -206,7 +210,8 @@ def main():
             if task == 0:
                 return real, labels
             with torch.no_grad():
-                replay = replay_generator(noise(one, args.batch_size), one)[n:]
+                # A whole batch is painted, as batch norm would otherwise see fewer images
+                replay = replay_generator(noise(everything, args.batch_size), everything)[n:]
                 labels_of_replay = replay_solver(replay).argmax(1)
             return torch.cat([real, replay]), torch.cat([labels, labels_of_replay])
 
@@ -217,9 +222,9 @@ def main():
                 with autocast:
                     real, labels = real_or_replayed()
                     with torch.no_grad():
-                        fake = generator(noise(one, args.batch_size), one)
+                        fake = generator(noise(everything, args.batch_size), everything)
                     penalty = gradient_penalty(critic, real, fake)
-                    loss_critic = critic_loss(critic, real, fake, one, args.lambda_cls)
+                    loss_critic = critic_loss(critic, real, fake, everything, args.lambda_cls)
                     loss_critic += args.lambda_gp * penalty
                 critic_optimizer.zero_grad()
                 loss_critic.backward(inputs=critic_weights)
@@ -228,15 +233,16 @@ def main():
 
             # Train the generator
             with autocast:
-                fake = generator(noise(one, args.batch_size), one)
-                loss_generator = generator_loss(critic, fake, one, args.lambda_cls)
-                # Train the solver too: it shares no weight with the generator
+                fake = generator(noise(everything, args.batch_size), everything)
+                loss_generator = generator_loss(critic, fake, everything, args.lambda_cls)
+                # Train the solver too, on the critic's last batch; the two share no weight
                 loss_solver = F.cross_entropy(solver(real).float(), labels)
                 loss_generator += loss_solver
             generator_optimizer.zero_grad()
             loss_generator.backward(inputs=generator_weights)
             average([weight.grad for weight in generator_weights])
             generator_optimizer.step()
+            # Each process has had images of its own
             average([value for value in solver.buffers() if value.is_floating_point()])
             losses = {"critic": loss_critic, "gradient_penalty": penalty}
             return losses | {"generator": loss_generator, "solver": loss_solver}
@@ -248,12 +254,12 @@ def main():
             losses = iterate()
             run.log(step, losses)
             if run.is_milestone(step):
-                run.save_samples(step, generator, one)
+                run.save_samples(step, generator, everything)
                 run.save_snapshot(step, seen, generator, solver=solver)
             run.save_checkpoint_when_due(step)
 
         # End of the task: save the generator, and keep what the method needs of the past
-        generator.update_standing_statistics(one)
+        generator.update_standing_statistics(everything)
         run.save_generator(f"task_{task + 1}.pt", seen, generator, solver=solver)
         replay_generator.load_state_dict(generator.state_dict())
         replay_solver.load_state_dict(solver.state_dict())
@@ -269,10 +275,11 @@ RESULTS = (
     "args.json",
     "checkpoint.pt",
     "metrics.jsonl",
-    "eval*.json",
-    "task_*.pt",
-    "samples/*.png",
-    "snapshots/*.pt",
+    "eval.json",
+    "eval_cache.json",
+    "task_[0-9]*.pt",
+    "samples/task_[0-9]*_step_[0-9]*.png",
+    "snapshots/task_[0-9]*_step_[0-9]*.pt",
 )
 # What may differ when a run continues
 FREE = {"run_dir", "data_dir", "cache_dir", "overwrite", "snapshots", "cuda_graph", "hardware"}
@@ -338,6 +345,7 @@ class Run:
         check(1 <= args.num_tasks <= len(names), f"{found}, the number of categories")
         found = f"--batch-size is {args.batch_size}, expected at least 2 images for each task"
         check(args.batch_size >= 2 * args.num_tasks, found)
+        check(abs(args.seed) < 2**62, f"--seed is {args.seed}, expected a number below 2^62")
         args.hardware = f"{torch.backends.cpu.get_cpu_capability()} CPU"
         args.hardware += f", threads: {torch.get_num_threads()}"
         if args.device == "cuda":

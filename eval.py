@@ -184,7 +184,7 @@ def score_folder(folder, references, args, problems):
     try:
         try_writing(run.path)  # before long work
         reference, differing = references.open(run, data, args.other_data)
-    except (SystemExit, CannotWrite, ValueError) as error:
+    except (SystemExit, CannotWrite, ValueError, TypeError) as error:
         problems.append(f"{folder} ({error})")
         return None
     result, unscored = score_and_write(
@@ -232,7 +232,10 @@ def main():
     if results and args.csv:
         write_csv(results, sys.stdout)
     elif results:
-        print(markdown(results))
+        try:
+            print(markdown(results))
+        except ValueError as error:
+            problems.append(str(error))
     if problems:
         sys.exit("error: not scored: " + "; ".join(problems))
 

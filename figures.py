@@ -66,6 +66,8 @@ def parse_args():
     add("-o", "--output", type=Path, default="paint.png", help="the file [paint.png]")
     args = parser.parse_args()
     if args.figure == "paint":
+        if abs(args.seed) >= 2**62:
+            parser.error(f"--seed is {args.seed}, expected a number below 2^62")
         if args.n < 1 + args.interpolate:
             parser.error(f"-n is {args.n}, expected at least {1 + args.interpolate}")
         if args.output.suffix not in (".png", ".jpg", ".jpeg"):
@@ -121,6 +123,8 @@ def main():
 def draw_all(args):
     """What the command line asks for; exits with a line for each picture that was not drawn."""
     if args.figure == "paint":
+        if abs(args.seed) >= 2**62:
+            parser.error(f"--seed is {args.seed}, expected a number below 2^62")
         choice = (args.category, args.n, args.seed, args.interpolate)
         paint.draw(args.run, args.output, *choice)
         return

@@ -5,9 +5,9 @@ with a Wasserstein critic and gradient penalty sees every category in every batc
 for as many steps as all tasks of a sequential method together.
 A stopped run continues when its command is given again, without --overwrite.
 
-    python joint.py --dataset mnist                                                # on a GPU
-    python joint.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4  # on a CPU
-    python eval.py runs                                                            # scores
+    python joint.py --dataset mnist                                                      # on a GPU
+    python joint.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4        # on a CPU
+    python eval.py runs                                                                  # scores
 """
 
 import argparse
@@ -103,7 +103,8 @@ def parse_args():
 
 
 # --------------------------------------------------------------------------------------------------
-# Losses: real and fake are images [K·n, C, H, W], n of each category in y, int64 [K]
+# Losses: real and fake are images [K·n, C, H, W]; y, int64 [K], has their categories: the first n
+# images are of y[0], the next n of y[1], and so on
 
 
 def critic_loss(critic, real, fake, y, lambda_cls):
@@ -174,6 +175,7 @@ def main():
         """z ~ N(0, I) for n images of each category in y: [K·n, latent_dim]."""
         return torch.randn(len(y) * n, args.latent_dim, device=device)
 
+    # task counts from 0: the papers' t is task + 1
     steps = args.iters * args.num_tasks
     for task in range(max(run.first_task, args.num_tasks - 1), args.num_tasks):
         # The one and last task has all categories; n images of each in a batch
@@ -240,10 +242,11 @@ RESULTS = (
     "args.json",
     "checkpoint.pt",
     "metrics.jsonl",
-    "eval*.json",
-    "task_*.pt",
-    "samples/*.png",
-    "snapshots/*.pt",
+    "eval.json",
+    "eval_cache.json",
+    "task_[0-9]*.pt",
+    "samples/task_[0-9]*_step_[0-9]*.png",
+    "snapshots/task_[0-9]*_step_[0-9]*.pt",
 )
 # What may differ when a run continues
 FREE = {"run_dir", "data_dir", "cache_dir", "overwrite", "snapshots", "cuda_graph", "hardware"}
@@ -309,6 +312,7 @@ class Run:
         check(1 <= args.num_tasks <= len(names), f"{found}, the number of categories")
         found = f"--batch-size is {args.batch_size}, expected at least 2 images for each task"
         check(args.batch_size >= 2 * args.num_tasks, found)
+        check(abs(args.seed) < 2**62, f"--seed is {args.seed}, expected a number below 2^62")
         args.hardware = f"{torch.backends.cpu.get_cpu_capability()} CPU"
         args.hardware += f", threads: {torch.get_num_threads()}"
         if args.device == "cuda":

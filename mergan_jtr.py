@@ -5,9 +5,9 @@ with a Wasserstein critic and gradient penalty learns one category after another
 categories are painted by a copy of the generator from the end of the task before.
 A stopped run continues when its command is given again, without --overwrite.
 
-    python mergan_jtr.py --dataset mnist                                                # on a GPU
-    python mergan_jtr.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4  # on a CPU
-    python eval.py runs                                                                 # scores
+    python mergan_jtr.py --dataset mnist                                                 # on a GPU
+    python mergan_jtr.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4   # on a CPU
+    python eval.py runs                                                                  # scores
 """
 
 import argparse
@@ -84,7 +84,7 @@ def parse_args():
     add("--checkpoint-every", type=positive_int, default=500, help="in steps [%(default)s]")
     add("--overwrite", action="store_true", help="delete the run in --run-dir and start anew")
     # The method's own
-    add("--replay", choices=("share", "full"), help="batch of a past category [share; lsun: full]")
+    add("--replay", choices=("share", "full"), help="batch per past category [share; lsun: full]")
     args = parser.parse_args()
 
     # Defaults that depend on the data set
@@ -108,7 +108,8 @@ def parse_args():
 
 
 # --------------------------------------------------------------------------------------------------
-# Losses: real and fake are images [K·n, C, H, W], n of each category in y, int64 [K]
+# Losses: real and fake are images [K·n, C, H, W]; y, int64 [K], has their categories: the first n
+# images are of y[0], the next n of y[1], and so on
 
 
 def critic_loss(critic, real, fake, y, lambda_cls):
@@ -165,7 +166,8 @@ def main():
         **sizes, latent_dim=args.latent_dim, conditioning=args.conditioning
     ).to(**layout)
     critic = common.make_critic(**sizes).to(**layout)
-    replay_generator = copy.deepcopy(generator).requires_grad_(False)  # G of the task before
+    # G of the task before; in training mode, so that each category is normalised by itself
+    replay_generator = copy.deepcopy(generator).requires_grad_(False)
     generator_weights = list(generator.parameters())
     critic_weights = list(critic.parameters())
     adam = {
@@ -180,6 +182,7 @@ def main():
         """z ~ N(0, I) for n images of each category in y: [K·n, latent_dim]."""
         return torch.randn(len(y) * n, args.latent_dim, device=device)
 
+    # task counts from 0: the papers' t is task + 1
     steps = args.iters
     for task in range(run.first_task, args.num_tasks):
         # The task's categories, how many images of each a batch holds, and all categories so far
@@ -187,8 +190,8 @@ def main():
         n = args.batch_size // len(y)
         seen = torch.arange(task + 1, device=device)
         past = torch.arange(task, device=device)  # the categories that are replayed
-        share = max(task, 1) if args.replay == "share" else 1
-        n_past = args.batch_size // share
+        parts = max(task, 1) if args.replay == "share" else 1  # of a batch of replays
+        n_past = args.batch_size // parts
         real_images.begin(y, n, run.first_step * args.critic_steps)
 
         # Adam starts afresh in every task
@@ -214,7 +217,7 @@ def main():
                             replay = replay_generator(z, past)
                             fake = generator(z, past)
                         loss_past = critic_loss(critic, replay, fake, past, args.lambda_cls)
-                        loss_critic += share * loss_past  # the sum over past categories
+                        loss_critic += parts * loss_past  # a sum over the past; if full, a mean
                 critic_optimizer.zero_grad()
                 loss_critic.backward(inputs=critic_weights)
                 average([weight.grad for weight in critic_weights])
@@ -227,7 +230,7 @@ def main():
                 if len(past):
                     fake = generator(noise(past, n_past), past)
                     loss_past = generator_loss(critic, fake, past, args.lambda_cls)
-                    loss_generator += share * loss_past
+                    loss_generator += parts * loss_past
             generator_optimizer.zero_grad()
             loss_generator.backward(inputs=generator_weights)
             average([weight.grad for weight in generator_weights])
@@ -262,10 +265,11 @@ RESULTS = (
     "args.json",
     "checkpoint.pt",
     "metrics.jsonl",
-    "eval*.json",
-    "task_*.pt",
-    "samples/*.png",
-    "snapshots/*.pt",
+    "eval.json",
+    "eval_cache.json",
+    "task_[0-9]*.pt",
+    "samples/task_[0-9]*_step_[0-9]*.png",
+    "snapshots/task_[0-9]*_step_[0-9]*.pt",
 )
 # What may differ when a run continues
 FREE = {"run_dir", "data_dir", "cache_dir", "overwrite", "snapshots", "cuda_graph", "hardware"}
@@ -331,6 +335,7 @@ class Run:
         check(1 <= args.num_tasks <= len(names), f"{found}, the number of categories")
         found = f"--batch-size is {args.batch_size}, expected at least 2 images for each task"
         check(args.batch_size >= 2 * args.num_tasks, found)
+        check(abs(args.seed) < 2**62, f"--seed is {args.seed}, expected a number below 2^62")
         args.hardware = f"{torch.backends.cpu.get_cpu_capability()} CPU"
         args.hardware += f", threads: {torch.get_num_threads()}"
         if args.device == "cuda":

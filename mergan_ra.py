@@ -6,9 +6,9 @@ generator from the end of the task before says what the past looked like; the cr
 current category.
 A stopped run continues when its command is given again, without --overwrite.
 
-    python mergan_ra.py --dataset mnist                                                # on a GPU
-    python mergan_ra.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4  # on a CPU
-    python eval.py runs                                                                # scores
+    python mergan_ra.py --dataset mnist                                                  # on a GPU
+    python mergan_ra.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4    # on a CPU
+    python eval.py runs                                                                  # scores
 """
 
 import argparse
@@ -86,7 +86,7 @@ def parse_args():
     add("--overwrite", action="store_true", help="delete the run in --run-dir and start anew")
     # The method's own
     add("--lambda-ra", type=non_negative, help="weight of the alignment [1e-3; svhn: 1e-2]")
-    add("--replay", choices=("share", "full"), help="batch of a past category [share; lsun: full]")
+    add("--replay", choices=("share", "full"), help="batch per past category [share; lsun: full]")
     args = parser.parse_args()
 
     # Defaults that depend on the data set
@@ -112,7 +112,8 @@ def parse_args():
 
 
 # --------------------------------------------------------------------------------------------------
-# Losses: real and fake are images [K·n, C, H, W], n of each category in y, int64 [K]
+# Losses: real and fake are images [K·n, C, H, W]; y, int64 [K], has their categories: the first n
+# images are of y[0], the next n of y[1], and so on
 
 
 def critic_loss(critic, real, fake, y, lambda_cls):
@@ -179,7 +180,8 @@ def main():
         **sizes, latent_dim=args.latent_dim, conditioning=args.conditioning
     ).to(**layout)
     critic = common.make_critic(**sizes).to(**layout)
-    replay_generator = copy.deepcopy(generator).requires_grad_(False)  # G of the task before
+    # G of the task before; in training mode, so that each category is normalised by itself
+    replay_generator = copy.deepcopy(generator).requires_grad_(False)
     generator_weights = list(generator.parameters())
     critic_weights = list(critic.parameters())
     adam = {
@@ -194,6 +196,7 @@ def main():
         """z ~ N(0, I) for n images of each category in y: [K·n, latent_dim]."""
         return torch.randn(len(y) * n, args.latent_dim, device=device)
 
+    # task counts from 0: the papers' t is task + 1
     steps = args.iters
     for task in range(run.first_task, args.num_tasks):
         # The task's categories, how many images of each a batch holds, and all categories so far
@@ -201,8 +204,8 @@ def main():
         n = args.batch_size // len(y)
         seen = torch.arange(task + 1, device=device)
         past = torch.arange(task, device=device)  # the categories that are replayed
-        share = max(task, 1) if args.replay == "share" else 1
-        n_past = args.batch_size // share
+        parts = max(task, 1) if args.replay == "share" else 1  # of a batch of replays
+        n_past = args.batch_size // parts
         real_images.begin(y, n, run.first_step * args.critic_steps)
 
         # Adam starts afresh in every task
@@ -236,7 +239,7 @@ def main():
                     z = noise(past, n_past)
                     with torch.no_grad():
                         replay = replay_generator(z, past)
-                    alignment = replay_alignment(generator(z, past), replay, share)
+                    alignment = replay_alignment(generator(z, past), replay, parts)
                     loss_generator += args.lambda_ra * alignment
             generator_optimizer.zero_grad()
             loss_generator.backward(inputs=generator_weights)
@@ -272,10 +275,11 @@ RESULTS = (
     "args.json",
     "checkpoint.pt",
     "metrics.jsonl",
-    "eval*.json",
-    "task_*.pt",
-    "samples/*.png",
-    "snapshots/*.pt",
+    "eval.json",
+    "eval_cache.json",
+    "task_[0-9]*.pt",
+    "samples/task_[0-9]*_step_[0-9]*.png",
+    "snapshots/task_[0-9]*_step_[0-9]*.pt",
 )
 # What may differ when a run continues
 FREE = {"run_dir", "data_dir", "cache_dir", "overwrite", "snapshots", "cuda_graph", "hardware"}
@@ -341,6 +345,7 @@ class Run:
         check(1 <= args.num_tasks <= len(names), f"{found}, the number of categories")
         found = f"--batch-size is {args.batch_size}, expected at least 2 images for each task"
         check(args.batch_size >= 2 * args.num_tasks, found)
+        check(abs(args.seed) < 2**62, f"--seed is {args.seed}, expected a number below 2^62")
         args.hardware = f"{torch.backends.cpu.get_cpu_capability()} CPU"
         args.hardware += f", threads: {torch.get_num_threads()}"
         if args.device == "cuda":

@@ -5,9 +5,9 @@ Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN"). An AC-
 Wasserstein critic and gradient penalty learns one category after another.
 A stopped run continues when its command is given again, without --overwrite.
 
-    python rewc.py --dataset mnist                                                # on a GPU
-    python rewc.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4  # on a CPU
-    python eval.py runs                                                           # scores
+    python rewc.py --dataset mnist                                                       # on a GPU
+    python rewc.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4         # on a CPU
+    python eval.py runs                                                                  # scores
 """
 
 import argparse
@@ -85,10 +85,10 @@ def parse_args():
     add("--log-every", type=positive_int, default=25, help="in steps [%(default)s]")
     add("--checkpoint-every", type=positive_int, default=500, help="in steps [%(default)s]")
     add("--overwrite", action="store_true", help="delete the run in --run-dir and start anew")
-    # The method's own; the default λ are the best of online in results/sweep_ewc.md
+    # The method's own; the default λ are from a sweep with --ewc-mode online: results/sweep_ewc.md
     add("--lambda-ewc", type=non_negative, help="penalty's weight [5; --fisher critic: 1000]")
     add("--fisher", choices=("critic", "pixels"), default="pixels", help="likelihood [%(default)s]")
-    add("--fisher-samples", type=positive_int, default=1024, help="z a category [%(default)s]")
+    add("--fisher-samples", type=positive_int, default=1024, help="z per category [%(default)s]")
     add("--covariance-samples", type=positive_int, default=8192, help="z for L, M [%(default)s]")
     modes = ("fresh", "online", "mean")
     add("--ewc-mode", choices=modes, default="fresh", help="F of several tasks [%(default)s]")
@@ -115,7 +115,8 @@ def parse_args():
 
 
 # --------------------------------------------------------------------------------------------------
-# Losses: real and fake are images [K·n, C, H, W], n of each category in y, int64 [K]
+# Losses: real and fake are images [K·n, C, H, W]; y, int64 [K], has their categories: the first n
+# images are of y[0], the next n of y[1], and so on
 
 
 def critic_loss(critic, real, fake, y, lambda_cls):
@@ -403,12 +404,13 @@ def main():
 
     def fisher_samples(n, number):
         """n fixed z and v for log_likelihood; another number gives others."""
-        # Not from the random numbers of training, which go on as in sft.py
+        # The same in every process, and training's own random numbers go on as in sft.py
         random = torch.Generator().manual_seed(args.seed + 1000 * number)
         z = torch.randn(n, args.latent_dim, generator=random)
         v = torch.randn(n, *images.shape[1:], generator=random)
         return z.to(device), v.to(device)
 
+    # task counts from 0: the papers' t is task + 1
     steps = args.iters
     for task in range(run.first_task, args.num_tasks):
         # The task's categories, how many images of each a batch holds, and all categories so far
@@ -499,10 +501,11 @@ RESULTS = (
     "args.json",
     "checkpoint.pt",
     "metrics.jsonl",
-    "eval*.json",
-    "task_*.pt",
-    "samples/*.png",
-    "snapshots/*.pt",
+    "eval.json",
+    "eval_cache.json",
+    "task_[0-9]*.pt",
+    "samples/task_[0-9]*_step_[0-9]*.png",
+    "snapshots/task_[0-9]*_step_[0-9]*.pt",
 )
 # What may differ when a run continues
 FREE = {"run_dir", "data_dir", "cache_dir", "overwrite", "snapshots", "cuda_graph", "hardware"}
@@ -568,6 +571,7 @@ class Run:
         check(1 <= args.num_tasks <= len(names), f"{found}, the number of categories")
         found = f"--batch-size is {args.batch_size}, expected at least 2 images for each task"
         check(args.batch_size >= 2 * args.num_tasks, found)
+        check(abs(args.seed) < 2**62, f"--seed is {args.seed}, expected a number below 2^62")
         args.hardware = f"{torch.backends.cpu.get_cpu_capability()} CPU"
         args.hardware += f", threads: {torch.get_num_threads()}"
         if args.device == "cuda":

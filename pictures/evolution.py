@@ -60,11 +60,11 @@ def by_task(groups, output, category, title, skipped):
 
 def by_step(groups, output, category, title, moments, ends, painted):
     """A row a method, a column a moment, from the task on that learns the category."""
-    learned = min(g.names.index(category) + 1 for g in groups if category in g.names)
+    learning = [group.names.index(category) + 1 for group in groups if category in group.names]
     sparse = []
     for task, step in moments:
         due = (task, step) in ends or step.bit_length() % 2  # 1, 4, 16, …
-        if task >= learned and due:
+        if learning and task >= min(learning) and due:
             sparse.append((task, step))
     if not sparse:
         sys.exit(

@@ -10,6 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pictures.film import Film, names_in_order, shoot_all, union
 from pictures.groups import setting
+from scoring.cache import in_one_step
+from scoring.tables import drawable
 
 LIMIT = 1_500_000  # bytes, so that a page with the picture opens fast
 # Images of each category, and every how many moments inside a task: what fits is taken
@@ -32,15 +34,8 @@ def draw(groups, output, skipped):
         if len(data) <= LIMIT:
             break
     output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(output.name + ".tmp")
-    temporary.write_bytes(data)
-    temporary.replace(output)
+    in_one_step(output, lambda file: file.write_bytes(data))
     print(f"wrote {output}, {len(data) / 1e6:.1f} MB")
-
-
-def drawable(text):
-    """A name with a mark for what no font can draw: line breaks, bytes that are no text."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def animation(films, names, setting, n, every):

@@ -41,7 +41,11 @@ def find_groups(paths, skipped):
             source["data_dir"] = "…"  # the same files wherever they lie
         data.add(json.dumps(source, sort_keys=True))
         key = json.dumps(run.own_options(), sort_keys=True)
-        groups.setdefault(key, []).append(run)
+        for other in groups.setdefault(key, []):
+            if other.seed == run.seed:
+                found = f"{other.path} and {path} have the same options and seed"
+                sys.exit(f"error: {found}; name only one of them")
+        groups[key].append(run)
     if not groups:
         sys.exit(no_run(paths))
     if len(data) > 1:

@@ -21,6 +21,7 @@ from PIL import Image
 from pictures.canvas import COLOURS
 from pictures.film import Film, names_in_order, shoot_all, union
 from pictures.groups import setting
+from scoring.cache import in_one_step
 from scoring.runs import command
 from scoring.tables import rank
 
@@ -50,9 +51,7 @@ def draw(groups, output, skipped):
         if len(text) <= LIMIT:
             break
     output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(output.name + ".tmp")
-    temporary.write_bytes(text)
-    temporary.replace(output)
+    in_one_step(output, lambda file: file.write_bytes(text))
     print(f"wrote {output}, {len(text) / 1e6:.1f} MB")
     if len(text) > LIMIT:
         print(f"that is more than {LIMIT / 1e6:.0f} MB; name fewer runs for a smaller page")
@@ -232,7 +231,8 @@ def scored_how(scores):
     """Only scores of which this is the same compare."""
     fid = scores["fid"]
     inside = sorted({n for line in scores["intermediate"] for n in line["fid_samples"]})
-    return fid["features"], scores["samples"], scores["statistics"], scores["data"], inside
+    counts = fid["samples"], scores["samples"], inside
+    return fid["features"], counts, scores["statistics"], scores["data"]
 
 
 def compare_scoring(films, scores):

@@ -44,8 +44,9 @@ def draw(path, output, categories, n, seed, interpolate):
 
 def newest(folder):
     """The path of a run's generator after its newest task."""
-    saved = sorted(folder.glob("task_*.pt"), key=lambda path: int(path.stem.split("_")[1]))
-    return saved[-1] if saved else folder / "task_1.pt"
+    numbers = [path.stem.removeprefix("task_") for path in folder.glob("task_*.pt")]
+    tasks = [int(number) for number in numbers if number.isdecimal()]
+    return folder / f"task_{max(tasks, default=1)}.pt"
 
 
 def load(path):

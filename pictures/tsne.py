@@ -39,6 +39,9 @@ def draw(groups, output, category, tasks, points, data_dir, cache_dir, skipped):
         learned = min(g.names.index(category) + 1 for g in groups if category in g.names)
         last = max(group.tasks for group in groups)
         tasks = sorted({learned, (learned + last) // 2, last})
+    outside = [task for task in tasks if not 1 <= task <= max(group.tasks for group in groups)]
+    if outside:
+        sys.exit(f"error: --tasks {outside[0]}: no run has such a task; they count from 1")
     figure, axes = plt.subplots(
         len(groups),
         len(tasks),

@@ -35,17 +35,22 @@ def cached(path, key, compute):
 
     A damaged file counts as none. One that cannot be written is told of; the value is returned.
     """
-    try:
-        cache = dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        cache = {}
+
+    def kept():
+        try:
+            return dict(json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    cache = kept()
     if key not in cache:
-        cache[key] = compute()
+        value = compute()
+        cache = kept() | {key: value}  # another process may have added to it meanwhile
         try:
             write_json(path, cache)
         except CannotWrite as error:
-            kept = "so what was just scored is not kept for the next time"
-            print(f"warning: {error}, {kept}; make room", file=sys.stderr)
+            lost = "so what was just scored is not kept for the next time"
+            print(f"warning: {error}, {lost}; make room", file=sys.stderr)
     return cache[key]
 
 
@@ -54,14 +59,25 @@ class CannotWrite(Exception):
 
 
 def write_json(path, value):
-    """Write in one step: a kill or a full disk leaves the old file, never half a new one."""
-    temporary = path.with_name(path.name + ".tmp")
+    """Write a value in one step, as in_one_step() does. CannotWrite says why where that fails."""
+    text = json.dumps(value, indent=1) + "\n"
     try:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
-        os.replace(temporary, path)
+        in_one_step(path, lambda file: file.write_text(text))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise CannotWrite(f"{path} cannot be written ({error.strerror})") from error
+
+
+def in_one_step(path, save):
+    """Let save(file) write a file, then put it in place.
+
+    A kill or a full disk leaves the old file, never half a new one. Several processes may do so.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        save(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def try_writing(folder):

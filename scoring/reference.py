@@ -2,14 +2,13 @@
 
 import contextlib
 import functools
-import os
 import sys
 from pathlib import Path
 
 import torch
 
 from common import Judge, cache_folder, fingerprint, load_dataset
-from scoring.cache import CannotWrite, cached, code_version, digest, try_writing
+from scoring.cache import CannotWrite, cached, code_version, digest, in_one_step, try_writing
 from scoring.drawing import pixels
 from scoring.inception import inception
 from scoring.judge import embed, percent_right, shipped_judge, train_classifier
@@ -218,12 +217,9 @@ def trained_judge(real, device, folder, dataset):
             "delete it to train a new judge"
         )
     judge = train_classifier(real.images, real.labels, len(real.names), device, "judge")
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        torch.save(judge.state_dict(), temporary)
-        os.replace(temporary, path)
+        in_one_step(path, lambda file: torch.save(judge.state_dict(), file))
     except (OSError, RuntimeError) as error:  # PyTorch's own at a full disk
-        temporary.unlink(missing_ok=True)
         reason = str(error).splitlines()[0]
         print(
             f"warning: {path} cannot be written ({reason}), so the judge is not kept for the "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from common import data_options
+from common import DATASETS, data_options
 
 SETTING = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")
 # Options that change no result, or whose effect is compared otherwise
@@ -87,6 +87,8 @@ class Run:
         arguments = json.loads((path / "args.json").read_text())
         if not {"method", "seed", *SETTING} <= arguments.keys():
             raise ValueError("not the arguments of a method script")
+        if arguments["dataset"] not in DATASETS:
+            raise ValueError(f"dataset is {arguments['dataset']}")
         if not 1 <= arguments["num_tasks"] < 10**4:
             raise ValueError(f"num_tasks is {arguments['num_tasks']}")
         self.arguments = complete(arguments)
@@ -114,8 +116,9 @@ class Run:
         """Path by (task, step) of the generators saved inside tasks."""
         found = {}
         for path in self.path.glob("snapshots/task_*_step_*.pt"):
-            _, task, _, step = path.stem.split("_")
-            found[int(task), int(step)] = path
+            task, step = path.stem.removeprefix("task_").split("_step_")
+            if task.isdecimal() and step.isdecimal():  # else it is not ours
+                found[int(task), int(step)] = path
         return found
 
     def snapshots(self):

@@ -1,6 +1,7 @@
 """Tables over scored runs, beside the paper's numbers."""
 
 import csv
+import io
 import json
 import statistics
 
@@ -16,8 +17,23 @@ NEEDED += ("statistics", "minutes")
 
 
 def read_scores(path):
-    """The scores in an eval.json; ValueError that says what is missing if it is not one."""
-    result = json.loads(path.read_text())
+    """The scores in an eval.json; ValueError that says what is wrong if it is not one."""
+
+    def refuse(constant):
+        raise ValueError(f"it holds {constant}")
+
+    result = json.loads(path.read_text(), parse_constant=refuse)
+    try:
+        check_scores(result)
+        markdown([result])
+        write_csv([result], io.StringIO())
+    except (TypeError, KeyError, AttributeError, IndexError) as error:
+        raise ValueError(f"not the scores of a run: {type(error).__name__}: {error}") from error
+    return result
+
+
+def check_scores(result):
+    """ValueError that says what is missing if this is not what an eval.json holds."""
     if not isinstance(result, dict):
         raise ValueError("not the scores of a run")
     parts = {"arguments": ("method", "seed", *SETTING)}
@@ -35,7 +51,8 @@ def read_scores(path):
             raise ValueError(f"{name} is no list of {tasks} tasks")
     if result["average_accuracy"][-1] is None:
         raise ValueError("its run was not finished when it was scored")
-    return result
+    if not isinstance(result["accuracy"][-1], list) or len(result["accuracy"][-1]) < tasks:
+        raise ValueError(f"accuracy has not {tasks} categories after the last task")
 
 
 def mean(values):
@@ -79,15 +96,18 @@ def rank(method):
 
 
 def labels_of(rows):
-    """The name of each set of arguments: its method, and the options in which sets of the same
-    method differ.
+    """The name of each set of arguments: its method, and the options that tell it from others.
+
+    An option that all sets have is named where any two of them differ in it, any other option where
+    sets of the same method do.
     """
     labels = []
     for row in rows:
         same_method = [other for other in rows if other["method"] == row["method"]]
         label = [row["method"]]
         for name, value in row.items():
-            if any(other.get(name) != value for other in same_method):
+            of_all = name != "method" and all(name in other for other in rows)
+            if any(other.get(name) != value for other in (rows if of_all else same_method)):
                 label.append(f"{name}={value}")
         labels.append(" ".join(label))
     return labels
@@ -96,19 +116,25 @@ def labels_of(rows):
 def markdown(results):
     """Tables over runs, one for each setting; runs that differ only in the seed share a row.
 
-    The setting is what every method has in common, and how and on what the runs were scored; a
-    method's rows that differ in other options name them.
+    The setting is what every method has in common, and how and on what the runs were scored. Rows
+    that differ in other options name them. ValueError if two runs do not even differ in the seed.
     """
     tables = {}
     for result in results:
         arguments = complete(result["arguments"])
         setting = tuple(arguments[name] for name in SETTING)
-        scored = (result["fid"]["features"], result["samples"], result["statistics"])
+        scored = (result["fid"]["features"], result["fid"]["samples"], result["samples"])
+        scored += (result["statistics"],)
         scored += (result["data"], result.get("other_data"), tuple(names_of(result)))
         apart = (*SETTING, "seed", *ELSEWHERE)
         options = {name: value for name, value in arguments.items() if name not in apart}
         rows = tables.setdefault((setting, scored), {})
-        rows.setdefault(json.dumps(options, sort_keys=True), []).append(result)
+        runs = rows.setdefault(json.dumps(options, sort_keys=True), [])
+        seed = arguments["seed"]
+        if seed in [run["arguments"]["seed"] for run in runs]:
+            found = f"two runs of {arguments['method']} with the same options and seed {seed}"
+            raise ValueError(f"{found}; name only one of them")
+        runs.append(result)
     lines = []
     for (setting, scored), rows in tables.items():
         ambiguous = sum(other == setting for other, _ in tables) > 1
@@ -116,7 +142,9 @@ def markdown(results):
     return "\n".join(lines[1:])
 
 
-def table(setting, features, samples, statistics, data, other_data, names, rows, ambiguous):
+def table(
+    setting, features, fid_samples, samples, statistics, data, other_data, names, rows, ambiguous
+):
     """The lines of one table. rows: results by their options (JSON); ambiguous: another table has
     the same setting, so its head names the data too.
     """
@@ -125,9 +153,9 @@ def table(setting, features, samples, statistics, data, other_data, names, rows,
         title["real data and judge"] = data
     tasks, dataset = setting["num_tasks"], setting["dataset"]
     numbered = list(names) == list(map(str, range(tasks)))
-    columns = "0, 1, …" if numbered else f"{', '.join(names[:2])}, …"
+    columns = "0, 1, …" if numbered else drawable(f"{', '.join(names[:2])}, …")
     text = f"Accuracy on {samples} images a category, {statistics} statistics; "
-    text += f"columns {columns} are the categories. " + legend(rows, features)
+    text += f"columns {columns} are the categories. " + legend(rows, features, fid_samples)
     if other_data:
         text += f" Scored on other data than was learned ({other_data})."
     lines = ["**" + ", ".join(f"{name} {value}" for name, value in title.items()) + "**", ""]
@@ -141,8 +169,8 @@ def table(setting, features, samples, statistics, data, other_data, names, rows,
         header += ["accuracy %" if task == tasks else f"after {task} tasks %", "paper"]
     other_scores = ["FID test", "FID train", "reverse accuracy %"]
     other_scores += ["forgetting", "backward transfer", "diversity"]
-    header += [*other_scores, *(name.replace("|", "\\|") for name in names), "minutes"]
-    lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    header += [*other_scores, *names, "minutes"]
+    lines += [line(header), "|" + " --- |" * len(header)]
 
     options = [json.loads(text) for text in rows]
     labelled = zip(options, labels_of(options), rows.values())
@@ -150,22 +178,33 @@ def table(setting, features, samples, statistics, data, other_data, names, rows,
         runs = [run for run in runs if run["accuracy"][-1]] or runs[:1]  # those that are finished
         final = [run["accuracy"][-1] or [None] * tasks for run in runs]
         n = sum(run["accuracy"][-1] is not None for run in runs)
+        chosen = option["categories"] or option["images_per_category"]  # not the paper's data
         cells = [label, str(n)]
         for task, paper in papers.items():
             cells.append(mean_std([run["average_accuracy"][task - 1] for run in runs]))
-            cells.append(mean_std([paper.get(option["method"])]))
+            cells.append(mean_std([None if chosen else paper.get(option["method"])]))
         cells += [mean_std([final_scores(run)[name] for run in runs]) for name in other_scores]
         cells += [mean_std(column, 1) for column in list(zip(*final))[:tasks]]
         cells.append(mean_std([run["minutes"] for run in runs], 1))
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(line(cells))
     return lines
 
 
-def legend(rows, features):
+def line(cells):
+    """A line of a Markdown table."""
+    return "| " + " | ".join(drawable(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def drawable(text):
+    """A text with a mark for what no font can draw: line breaks, bytes that are no text."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def legend(rows, features, samples):
     """What stands behind a table's scores: features, counts, what real images would score."""
-    runs = [run for runs in rows.values() for run in runs if run["fid"]["samples"]]
-    if not runs:
+    if not samples:
         return f"FID of {features} features."
+    runs = sum(rows.values(), [])
 
     def each(values):
         return "/".join(sorted(set(values)))
@@ -173,7 +212,6 @@ def legend(rows, features):
     def decimals(value):
         return "–" if value is None else f"{value:.2f}"
 
-    samples = each(str(run["fid"]["samples"]) for run in runs)
     test, train = (
         each(decimals(run["fid"]["floor"][split]) for run in runs) for split in ("test", "train")
     )

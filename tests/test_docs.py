@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import METHODS, ROOT
 
-from common import make_generator
+from common import load_dataset, make_generator, normalise
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Where the options of a command stand, if not in a method script
@@ -166,6 +166,40 @@ def test_numbers_in_tables_stand_in_the_files_that_they_are_from(page):
         known = [row for file in files.split() for row in rows(ROOT / file)]
         for line in table.splitlines():
             assert any(numbers(line) <= row for row in known), line
+
+
+def test_the_example_of_a_new_method_replays_real_images(
+    tmp_path, tiny_options, call_main, monkeypatch
+):
+    """The diff on docs/new_method.md, applied to sft.py piece by piece, makes er.py."""
+    (diff,) = blocks((ROOT / "docs" / "new_method.md").read_text(encoding="utf-8"), "diff")
+    text = (ROOT / "sft.py").read_text(encoding="utf-8")
+    for piece in re.split("^@@.*\n", diff, flags=re.MULTILINE)[1:]:
+        lines = piece.splitlines(keepends=True)
+        old = "".join(line[1:] or line for line in lines if line[0] != "+")
+        new = "".join(line[1:] or line for line in lines if line[0] != "-")
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (tmp_path / "er.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    er = importlib.import_module("er")
+
+    # What the critic learns from in the second task: first the memory, then the new category
+    batches, loss = [], er.critic_loss
+    monkeypatch.setattr(er, "critic_loss", lambda *args: batches.append(args[1:4]) or loss(*args))
+    assert call_main(er, *tiny_options("sft", tmp_path / "run"), "--memory", 5) is None
+    memory = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["networks"]["memory"]
+    steps = len(batches) // 3
+    for real, fake, y in batches[steps : 2 * steps]:
+        assert y.tolist() == [0, 1] and len(real) == len(fake)
+        for image in real[: len(real) // 2]:
+            assert any(torch.equal(image, kept) for kept in memory["images"][0])
+
+    # Every image that is kept is a real one of its category
+    images, labels, _ = load_dataset("idx", tiny_options("sft", ".")[-3], "train")
+    for category, kept in enumerate(memory["images"]):
+        known = normalise(torch.as_tensor(images[labels == category]))
+        assert all((known == image).flatten(1).all(1).any() for image in kept)
 
 
 def test_the_lines_of_python_that_load_a_generator_run(tmp_path, monkeypatch):

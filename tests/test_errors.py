@@ -214,6 +214,7 @@ def test_bad_values_are_refused_in_one_line(
         (["--num-tasks", -1], "--num-tasks is -1, expected 1 to 3"),
         (["--batch-size", 5], "--batch-size is 5, expected at least 2 images for each task"),
         (["--data-dir", "nowhere"], "nowhere"),
+        (["--seed", 2**62], f"--seed is {2**62}, expected a number below 2^62"),
     ],
 )
 def test_options_that_do_not_fit_the_data_are_refused(

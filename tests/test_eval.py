@@ -189,6 +189,46 @@ def test_scores_that_are_no_eval_json_are_named_and_the_others_make_the_table(
     assert "| sft | 1 | 20.00 |" in capsys.readouterr().out
 
 
+def test_one_run_never_counts_twice(tmp_path, call_main, capsys):
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text(json.dumps(result("sft", 20.0)))
+    message = call_main(eval, tmp_path / "a.json", tmp_path / "b.json")
+    assert message.endswith(
+        "two runs of sft with the same options and seed 1; name only one of them"
+    )
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(arguments=None),
+        dict(accuracy=[[50.0]] * 4 + [[20.0] * 4]),
+        dict(fid=None),
+        dict(diversity=0.5),
+        dict(forgetting="much"),
+        dict(forgetting=float("nan")),
+        dict(categories=[0, 1, 2, 3, 4]),
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_damaged_scores_are_named_and_the_others_make_the_table(
+    change, tmp_path, call_main, capsys
+):
+    (tmp_path / "good.json").write_text(json.dumps(result("sft", 20.0)))
+    (tmp_path / "bad.json").write_text(json.dumps(result("joint", 99.0) | change))
+    message = call_main(eval, tmp_path / "good.json", tmp_path / "bad.json")
+    assert message.startswith(f"error: not scored: {tmp_path / 'bad.json'} (")
+    output = capsys.readouterr().out
+    assert "| sft | 1 | 20.00 |" in output and "joint" not in output
+
+
+def test_an_option_of_all_methods_is_named_where_methods_differ_in_it():
+    ours, theirs = result("sft", 20.0, amp="off"), result("mergan_ra", 90.0, amp="bf16")
+    theirs["arguments"]["lambda_ra"] = 1e-3
+    assert [row[0] for row in rows([ours, theirs])] == ["sft amp=off", "mergan_ra amp=bf16"]
+
+
 def test_table_never_mixes_runs_of_different_arguments_and_names_what_differs():
     table = rows([result("sft", 20.0), result("sft", 30.0, lambda_gp=1.0), result("joint", 95.0)])
     assert [row[:3] for row in table] == [
@@ -223,6 +263,14 @@ def test_fids_of_different_features_are_never_in_one_column():
     )
 
 
+def test_fids_of_different_counts_are_never_in_one_column():
+    other = result("sft", 30.0, seed=2)
+    other["fid"]["samples"] = 2000
+    text = tables.markdown([result("sft", 20.0), other])
+    assert text.count("| method |") == 2
+    assert "5000 images a side" in text and "2000 images a side" in text
+
+
 def test_runs_on_other_data_are_never_in_one_row():
     other = result("sft", 30.0, seed=2) | dict(data="ffffffff")
     assert [row[1:3] for row in rows([result("sft", 20.0), other])] == [
@@ -246,6 +294,8 @@ def test_n_and_minutes_are_of_finished_runs():
 def test_papers_number_is_shown_for_its_own_number_of_tasks_only():
     assert rows([result("sft", 20.0)])[0][3] == "19.87"
     assert rows([result("sft", 20.0, dataset="idx")])[0][3] == "–"
+    assert rows([result("sft", 20.0, categories="9,8,7,6,5")])[0][3] == "–"
+    assert rows([result("sft", 20.0, images_per_category=10)])[0][3] == "–"
 
 
 def test_csv_has_a_row_a_run_and_leaves_options_of_other_methods_empty():
@@ -886,6 +936,21 @@ def test_other_real_images_or_another_judge_are_scored_anew(
     assert len(calls) == 6
 
 
+def test_two_processes_keep_the_scores_of_both(tmp_path):
+    program = """
+import sys
+from pathlib import Path
+from scoring.cache import cached
+for number in range(300):
+    cached(Path(sys.argv[1]), f"{sys.argv[2]} {number}", lambda: number)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "cache.json")]
+    pipes = dict(cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    both = [subprocess.Popen([*command, name], **pipes) for name in "ab"]
+    assert [process.communicate()[1] for process in both] == ["", ""]
+    assert [path.name for path in tmp_path.iterdir()] == ["cache.json"]
+
+
 def test_a_damaged_cache_is_made_anew(folder, call_main, capsys):
     options = [folder / "one", "--samples", "64", "--device", "cpu"]
     call_main(eval, *options)
@@ -1118,6 +1183,14 @@ def test_columns_have_the_names_of_categories_and_tables_of_different_names_are_
     assert "columns a, b, … are the categories" in text and "| 0 | 1 | 2 | 3 | 4 |" in text
 
 
+def test_names_of_categories_break_no_table():
+    scenes = result("sft", 20.0, categories="a|b,c") | dict(categories=["a|b", "c\nd", *"efg"])
+    other = result("sft", 20.0, categories="a") | dict(categories=scenes["categories"])
+    lines = [line for line in tables.markdown([scenes, other]).splitlines() if line[:1] == "|"]
+    assert len(lines) == 4 and "a\\|b | c\ufffdd | e" in lines[0]
+    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+
+
 # The script
 
 
@@ -1222,19 +1295,23 @@ def test_a_half_written_line_of_metrics_and_foreign_arguments_stop_nothing(
         log.write('{"task": 3, "st')
     shutil.copytree(folder / "one", folder / "seven")
     (folder / "seven" / "metrics.jsonl").write_text("damaged\n")
+    arguments = json.loads((folder / "one" / "args.json").read_text())
     for name, arguments in [
         ("three", {"method": "sft"}),
         ("four", {"num_tasks": None}),
         ("five", [1]),
+        ("eight", arguments | {"dataset": "moons"}),
+        ("nine", arguments | {"data_dir": None}),
     ]:
         (folder / name).mkdir()
         (folder / name / "args.json").write_text(json.dumps(arguments))
     shutil.copytree(folder / "one", folder / "six")
-    arguments = json.loads((folder / "one" / "args.json").read_text())
     (folder / "six" / "args.json").write_text(json.dumps(arguments | {"data_dir": "nowhere"}))
     message = call_main(eval, folder, "--samples", "64", "--device", "cpu")
     assert (
         all(str(folder / name) in message for name in ("three", "four", "five", "six", "seven"))
+        and str(folder / "eight") in message
+        and str(folder / "nine") in message
         and "\n" not in message
     )
     assert not any(str(folder / name) in message for name in ("one", "two"))

@@ -415,6 +415,11 @@ def test_runs_scored_differently_share_no_page(scored, tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"samples": 128}))
     with pytest.raises(SystemExit, match="scored differently"):
         write(tmp_path / "runs", tmp_path / "page.html")
+    scores = json.loads((scored / "dgr" / "eval.json").read_text())
+    scores["fid"]["samples"] -= 1
+    path.write_text(json.dumps(scores))
+    with pytest.raises(SystemExit, match="scored differently"):
+        write(tmp_path / "runs", tmp_path / "page.html")
     path.write_text("{")
     with pytest.raises(SystemExit, match=f"{path} is damaged"):
         write(tmp_path / "runs", tmp_path / "page.html")

@@ -178,7 +178,8 @@ def test_overwrite_starts_anew_and_deletes_only_what_a_run_writes(
     copy, call_main, tiny_options, finished
 ):
     (copy / "eval.json").write_text("{}")
-    foreign = ["notes.txt", "samples/favourite.jpg", "snapshots/notes.txt", "task_1.pt.bak"]
+    foreign = ["notes.txt", "eval_before.json", "task_1.pt.bak", "task_best.pt"]
+    foreign += ["samples/favourite.jpg", "samples/mine.png", "snapshots/best.pt"]
     for name in foreign:
         (copy / name).write_text(f"not ours: {name}")
     options = [*tiny_options("sft", copy), "--seed", 2, "--num-tasks", 2, "--overwrite"]
@@ -189,7 +190,8 @@ def test_overwrite_starts_anew_and_deletes_only_what_a_run_writes(
     assert not (copy / "eval.json").exists()
     assert not (copy / "task_3.pt").exists()
     for pattern in ("samples/*.png", "snapshots/*.pt"):
-        assert {path.name[:6] for path in copy.glob(pattern)} == {"task_1", "task_2"}
+        found = [path for path in copy.glob(pattern) if path.name not in ("mine.png", "best.pt")]
+        assert {path.name[:6] for path in found} == {"task_1", "task_2"}
     other = finished("sft", seed=2)
     assert losses(copy) == losses(other)[:8]
     ours, theirs = load(copy / "task_2.pt"), load(other / "task_2.pt")

@@ -18,6 +18,7 @@ from PIL import Image, ImageSequence
 import figures
 from pictures import curves, paint, samples, tsne
 from pictures.groups import all_names, find_groups, find_name
+from pictures.paint import newest
 from scoring.drawing import SavedGenerator
 from scoring.runs import ELSEWHERE, complete
 
@@ -90,6 +91,25 @@ def test_evolution_shows_another_category_only_from_its_task_on(runs, tmp_path):
         picture(tmp_path / "evolution.png")[60:, 40:-40].T, [160, 320]
     )  # tasks 1, 2 and 3
     assert columns[0].std() < 10 < 30 < columns[2].std()
+
+
+def test_evolution_of_a_category_that_joint_training_alone_learned_ends_in_one_line(
+    train, finished, tmp_path
+):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "joint").symlink_to(finished("joint"))
+    train("sft", tmp_path / "runs" / "sft", "--num-tasks", 2)
+    done = run_script("figures", "evolution", tmp_path / "runs", "-o", tmp_path, "--category", "2")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: no run has learned category 2 yet")
+
+
+def test_two_copies_of_a_run_are_not_drawn_as_two_seeds(finished, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        shutil.copy(finished("sft") / "args.json", tmp_path / "runs" / name)
+    with pytest.raises(SystemExit, match="one and .*two have the same options and seed"):
+        find_groups([tmp_path / "runs"], [])
 
 
 def test_the_gif_has_a_frame_for_every_saved_generator_and_they_differ(runs, tmp_path):
@@ -329,6 +349,7 @@ def test_broken_files_are_named_and_the_rest_is_drawn(runs, tmp_path):
     [
         ("evolution", ["--category", "3"], "--category is 3, expected 0 to 2"),
         ("tsne", ["--points", "1"], "--points is 1, expected at least 2"),
+        ("tsne", ["--tasks", "1", "4"], "--tasks 4: no run has such a task; they count from 1"),
         ("samples", ["-o", "out.png"], "--output is out.png, expected a folder"),
     ],
 )
@@ -395,6 +416,7 @@ def test_paint_draws_the_same_z_in_every_category_and_ends_interpolation_at_both
         (["RUN", "--category", "7"], "--category 7 is not among those that"),
         (["RUN/args.json"], "is damaged or not ours"),
         (["RUN", "-n", "0"], "-n is 0, expected at least 1"),
+        (["RUN", "--seed", str(2**62)], f"--seed is {2**62}, expected a number below 2^62"),
         (["RUN", "-o", "x"], "--output is x, expected a file name that ends in .png or .jpg"),
     ],
 )
@@ -406,6 +428,12 @@ def test_paint_with_bad_input_ends_in_one_line(finished, tmp_path, options, mess
         and message in done.stderr.splitlines()[-1]
         and not (tmp_path / "out.png").exists()
     )
+
+
+def test_paint_takes_the_newest_generator_of_the_run_and_no_other_file(finished, tmp_path):
+    shutil.copytree(finished("sft"), tmp_path / "run")
+    (tmp_path / "run" / "task_best.pt").write_text("not ours")
+    assert newest(tmp_path / "run") == tmp_path / "run" / "task_3.pt"
 
 
 @pytest.mark.parametrize("package, command", [("matplotlib", "samples"), ("sklearn", "tsne")])
