@@ -232,7 +232,7 @@ def test_an_option_of_all_methods_is_named_where_methods_differ_in_it():
 def test_table_never_mixes_runs_of_different_arguments_and_names_what_differs():
     table = rows([result("sft", 20.0), result("sft", 30.0, lambda_gp=1.0), result("joint", 95.0)])
     assert [row[:3] for row in table] == [
-        ["joint", "1", "95.00"],
+        ["joint lambda_gp=10.0", "1", "95.00"],
         ["sft lambda_gp=10.0", "1", "20.00"],
         ["sft lambda_gp=1.0", "1", "30.00"],
     ]
