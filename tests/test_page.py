@@ -53,7 +53,11 @@ def scored(runs, tmp_path_factory):
             "average_accuracy": [row and sum(filter(None, row)) / 3 for row in matrix],
             "forgetting": 12.5,
             "reverse_accuracy": 77.7,
-            "fid": {"test": {"all": 44.4, "matrix": matrix}, "features": "judge"},
+            "fid": {
+                "test": {"all": 44.4, "matrix": matrix},
+                "features": "judge",
+                "samples": 5000,
+            },
             "intermediate": [],
             "samples": 64,
             "statistics": "batch",
