@@ -6,6 +6,7 @@ Needs: pip install -r requirements-extras.txt
     python figures.py evolution runs     # the same z while it learns, PNG and GIF (figures 5 and 7)
     python figures.py curves runs        # accuracy and FID over training, from eval.json (figure 6)
     python figures.py tsne runs          # real and generated images to the judge (figure 4)
+    python figures.py curves results/mnist_ten_small/*__1.json        # from copies of eval.json
     python figures.py all runs           # all four; files go to figures/, or --output
     python figures.py losses runs        # from the log, also while a run trains
     python figures.py page runs          # one HTML file that plays: page.html, or --output
@@ -38,7 +39,10 @@ def parse_args():
     commands = parser.add_subparsers(dest="figure", required=True, metavar=metavar)
     for name in [*NAMES, "all", "losses"]:
         add = commands.add_parser(name).add_argument
-        add("paths", nargs="+", metavar="RUN_OR_DIR", help="runs, or folders that hold some")
+        paths_help = "runs, or folders that hold some"
+        if name == "curves":
+            paths_help = "runs, folders that hold some, copies of eval.json"
+        add("paths", nargs="+", metavar="RUN_OR_DIR", help=paths_help)
         add("-o", "--output", type=Path, default="figures", help="folder of the files [figures]")
         if name not in ("samples", "curves", "losses"):
             add("--category", default="0", help="name or index of the category shown [0]")
@@ -123,8 +127,6 @@ def main():
 def draw_all(args):
     """What the command line asks for; exits with a line for each picture that was not drawn."""
     if args.figure == "paint":
-        if abs(args.seed) >= 2**62:
-            parser.error(f"--seed is {args.seed}, expected a number below 2^62")
         choice = (args.category, args.n, args.seed, args.interpolate)
         paint.draw(args.run, args.output, *choice)
         return
@@ -135,7 +137,7 @@ def draw_all(args):
         return
     folder = args.output.parent if args.figure in FILES else args.output
     folder.mkdir(parents=True, exist_ok=True)
-    groups = find_groups(args.paths, skipped)
+    groups = find_groups(args.paths, skipped, scores=args.figure == "curves")
     category = None
     if "category" in args:
         names = all_names(groups)

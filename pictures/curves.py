@@ -40,7 +40,7 @@ class Courses:
     def add(self, group, run):
         """Take in one run's scores."""
         try:
-            result = json.loads((run.path / "eval.json").read_text())
+            result = json.loads(run.scores.read_text())
             fid, accuracy = result["fid"], result["accuracy"]
             names = result.get("categories") or run.names()
             names = names or list(map(str, range(run.tasks)))
@@ -52,6 +52,8 @@ class Courses:
             scored = (fid["features"], fid["samples"], result["samples"])
             scored += (result["statistics"], result["data"], tuple(inside))
         except (OSError, ValueError, KeyError):
+            if run.path == run.scores:
+                sys.exit(f"error: {run.path} is no eval.json that eval.py wrote; copy it again")
             found = f"{run.path} has no readable eval.json"
             sys.exit(f"error: {found}; write it with: {self.again}")
         if not accuracy[-1]:
@@ -118,7 +120,10 @@ def draw(groups, output, paths):
         label = f"FID to test images,\n{courses.features} features,\n{courses.counted}"
         of_fid[0].set_ylabel(label, fontsize=8)
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(groups), fontsize=9)
+    # About 12 letters an inch, and as much as 6 for a line's sample
+    fit = int(12 * size[0] / (6 + max(map(len, labels))))
+    ncols = max(1, min(len(labels), fit))
+    figure.legend(handles, labels, loc="outside lower center", ncols=ncols, fontsize=9)
     title = f"each category over training ({setting(groups, all_seeds=True)})"
     figure.suptitle(title, fontsize=10)
     save(figure, output / "curves.png")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 from common import data_options
 from scoring.runs import Run, find_runs, no_run
@@ -24,21 +25,28 @@ class Group:
         self.names = names[: self.tasks]  # of the categories that it learns, in their order
 
 
-def find_groups(paths, skipped):
+def find_groups(paths, skipped, scores=False):
     """The runs at or below paths, grouped, in the order of the paper's methods.
 
-    skipped: a list, to which every run that cannot be read is added.
+    skipped: a list, to which every run that cannot be read is added. scores: whether paths may name
+    copies of eval.json too.
     """
     groups, data = {}, set()
-    for path in find_runs(paths):
+    files = [Path(path) for path in paths if str(path).endswith(".json")]
+    folders = find_runs(paths)
+    if files and not scores:
+        sys.exit(f"error: {files[0]} holds no generators, expected runs; curves draws from scores")
+    for path in folders + files:
         try:
             run = Run(path)
             source = data_options({**run.arguments, "cache_dir": None})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            skipped.append(f"{path / 'args.json'} ({type(error).__name__}: {error})")
+            file = path if path in files else path / "args.json"
+            skipped.append(f"{file} ({type(error).__name__}: {error})")
             continue
-        if run.arguments["dataset"] == "mnist":
-            source["data_dir"] = "…"  # the same files wherever they lie
+        # MNIST is the same wherever it lies; scores name no folder, and hold a fingerprint instead
+        if run.arguments["dataset"] == "mnist" or files:
+            source.pop("data_dir", None)
         data.add(json.dumps(source, sort_keys=True))
         key = json.dumps(run.own_options(), sort_keys=True)
         for other in groups.setdefault(key, []):

@@ -77,14 +77,18 @@ def command(script, *words):
 
 
 class Run:
-    """One run of a method script."""
+    """One run of a method script, or a copy of its scores."""
 
     def __init__(self, path):
-        """path: its folder. ValueError, KeyError, TypeError or AttributeError if args.json is not
-        what a method script writes.
+        """path: its folder, or a copy of its eval.json, which holds its arguments too. ValueError,
+        KeyError, TypeError or AttributeError if they are not what a method script writes.
         """
         self.path = path
-        arguments = json.loads((path / "args.json").read_text())
+        self.scores = path if path.is_file() else path / "eval.json"
+        if path.is_file():
+            arguments = json.loads(path.read_text())["arguments"]
+        else:
+            arguments = json.loads((path / "args.json").read_text())
         if not {"method", "seed", *SETTING} <= arguments.keys():
             raise ValueError("not the arguments of a method script")
         if arguments["dataset"] not in DATASETS:
@@ -128,7 +132,9 @@ class Run:
         return dict(sorted((found | self.inside()).items()))
 
     def names(self):
-        """Names of all categories of the data, from any readable snapshot, or None."""
+        """Names of all categories of the data, from scores or any readable snapshot, or None."""
+        if self.path.is_file():
+            return json.loads(self.path.read_text()).get("categories")
         ends = [self.task(task) for task in range(1, self.tasks + 1)]
         for path in [*(path for path in ends if path.exists()), *self.inside().values()]:
             try:

@@ -149,6 +149,60 @@ def test_curves_hold_the_mean_over_seeds_and_every_scored_moment(runs, tmp_path,
         assert sft.get_ydata()[-1] == pytest.approx(sum(last) / 2)
 
 
+def test_curves_from_copies_of_scores_are_those_of_the_runs(runs, tmp_path, monkeypatch):
+    plotted = []
+    monkeypatch.setattr(curves, "save", lambda figure, path: plotted.append(figure))
+    copies = [
+        shutil.copy(runs / name / "eval.json", tmp_path / f"{name}.json") for name in ("a", "b")
+    ]
+    paths = [*copies, str(runs / "c")]  # copies beside a run
+    curves.draw(find_groups([runs], []), tmp_path, [runs])
+    curves.draw(find_groups(paths, [], scores=True), tmp_path, paths)
+    of_runs, of_copies = (
+        [[line.get_xydata().tolist() for line in ax.get_lines()] for ax in drawn.axes]
+        for drawn in plotted
+    )
+    assert of_copies == of_runs
+
+
+@pytest.mark.parametrize(
+    "command, text, message",
+    [
+        ("samples", None, "scores.json holds no generators, expected runs"),
+        ("curves", "{}", "skipped, not readable as ours: "),
+        ("curves", "no fid", "scores.json is no eval.json that eval.py wrote"),
+    ],
+)
+def test_what_cannot_be_drawn_from_a_copy_of_scores_is_told(runs, tmp_path, command, text, message):
+    path = tmp_path / "scores.json"
+    results = json.loads((runs / "a" / "eval.json").read_text())
+    if text == "no fid":
+        del results["fid"]
+    path.write_text("{}" if text == "{}" else json.dumps(results))
+    paths = [path, runs / "c"] if text == "{}" else [path]
+    done = run_script("figures", command, *paths, "-o", tmp_path / "new")
+    assert done.returncode == 1
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_legend_of_many_long_labels_stays_in_the_picture(runs, tmp_path, monkeypatch):
+    plotted = []
+    monkeypatch.setattr(curves, "save", lambda figure, path: plotted.append(figure))
+    results = json.loads((runs / "c" / "eval.json").read_text())
+    for weight in range(7):
+        copy = json.loads(json.dumps(results))
+        copy["arguments"]["lambda_ra"] = 0.001 + weight
+        (tmp_path / f"{weight}.json").write_text(json.dumps(copy))
+    paths = [str(path) for path in sorted(tmp_path.glob("*.json"))]
+    curves.draw(find_groups(paths, [], scores=True), tmp_path, paths)
+    (drawn,) = plotted
+    drawn.canvas.draw()
+    box = drawn.legends[0].get_window_extent()
+    assert len(drawn.legends[0].get_texts()) == 7
+    assert 0 <= box.x0 and box.x1 <= drawn.bbox.width
+
+
 def test_curves_refuse_runs_scored_differently(runs, tmp_path):
     shutil.copytree(runs, tmp_path / "runs")
     path = tmp_path / "runs" / "b" / "eval.json"
