@@ -84,8 +84,8 @@ def parse_args():
     add("--log-every", type=positive_int, default=25, help="in steps [%(default)s]")
     add("--checkpoint-every", type=positive_int, default=500, help="in steps [%(default)s]")
     add("--overwrite", action="store_true", help="delete the run in --run-dir and start anew")
-    # The method's own; the default λ are from a sweep with --ewc-mode online: results/sweep_ewc.md
-    add("--lambda-ewc", type=non_negative, help="penalty's weight [80; --fisher critic: 3000]")
+    # The method's own; how the default λ were chosen: docs/ewc_needs_steps.md
+    add("--lambda-ewc", type=non_negative, help="penalty's weight [27; --fisher critic: 3000]")
     add("--fisher", choices=("critic", "pixels"), default="pixels", help="likelihood [%(default)s]")
     add("--fisher-samples", type=positive_int, default=1024, help="z per category [%(default)s]")
     modes = ("fresh", "online", "mean")
@@ -101,7 +101,7 @@ def parse_args():
     if args.conditioning is None:
         args.conditioning = "cbn" if args.image_size == 32 else "concat"
     if args.lambda_ewc is None:
-        args.lambda_ewc = 3000.0 if args.fisher == "critic" else 80.0
+        args.lambda_ewc = 3000.0 if args.fisher == "critic" else 27.0
     # Defaults that depend on the machine
     if args.device == "auto":
         args.device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -85,7 +85,7 @@ def parse_args():
     add("--log-every", type=positive_int, default=25, help="in steps [%(default)s]")
     add("--checkpoint-every", type=positive_int, default=500, help="in steps [%(default)s]")
     add("--overwrite", action="store_true", help="delete the run in --run-dir and start anew")
-    # The method's own; the default λ are from a sweep with --ewc-mode online: results/sweep_ewc.md
+    # The method's own; how the default λ were chosen: docs/ewc_needs_steps.md
     add("--lambda-ewc", type=non_negative, help="penalty's weight [5; --fisher critic: 1000]")
     add("--fisher", choices=("critic", "pixels"), default="pixels", help="likelihood [%(default)s]")
     add("--fisher-samples", type=positive_int, default=1024, help="z per category [%(default)s]")
