@@ -9,7 +9,7 @@ patch, or one anew that no longer fits: change mergan_ra.py, and
     git diff mergan_ra.py > benchmark/ablation/NAME.patch
     git checkout mergan_ra.py
 
-EWC's choices are in benchmark/sweep.py.
+EWC's choices are in benchmark/sweep.py and benchmark/mnist_small.txt.
 """
 
 import os

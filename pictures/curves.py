@@ -12,6 +12,9 @@ from scoring.tables import rank
 
 METRICS = ("accuracy", "fid_test")
 COLUMNS = 5  # categories side by side; more of them go below
+# What has to be the same in all scores that are drawn together
+SCORED = ("FID features", "FID images", "samples", "statistics", "real data and judge")
+SCORED += ("images inside tasks",)
 
 
 class Courses:
@@ -24,15 +27,14 @@ class Courses:
 
     def __init__(self, groups, paths):
         self.values, self.levels, self.counts, self.scored = {}, set(), set(), set()
-        self.again = command("eval.py", *paths)
+        folders = [path for path in paths if not str(path).endswith(".json")]
+        self.again = command("eval.py", *(folders or ["RUNS"]))
         for group in groups:
             for run in group.runs:
                 self.add(group, run)
         if len(self.scored) > 1:
-            sys.exit(
-                "error: runs scored differently (tasks, features, samples, statistics, real data "
-                f"or judge); score them together: {self.again}"
-            )
+            found = "; ".join(differences(self.scored))
+            sys.exit(f"error: runs scored differently ({found}); score them alike: {self.again}")
         self.features = next(iter(self.scored))[0]
         ends = sorted({min(self.counts), max(self.counts)})
         self.counted = f"{' to '.join(map(str, ends))} images of the category"
@@ -50,7 +52,7 @@ class Courses:
                 moments.append((line["task"] - 1 + line["step"] / run.iters, line))
             inside = sorted({n for _, line in moments for n in line["fid_samples"]})
             scored = (fid["features"], fid["samples"], result["samples"])
-            scored += (result["statistics"], result["data"], tuple(inside))
+            scored += (result["statistics"], result["data"], ", ".join(map(str, inside)))
         except (OSError, ValueError, KeyError):
             if run.path == run.scores:
                 sys.exit(f"error: {run.path} is no eval.json that eval.py wrote; copy it again")
@@ -77,6 +79,16 @@ class Courses:
                     if value is not None:
                         seeds = self.values.setdefault((metric, name, group.label), {})
                         seeds.setdefault(run.seed, {})[x] = value
+
+
+def differences(scored):
+    """In what scores differ, in words. scored: a set of tuples of the values of SCORED."""
+    found = []
+    for name, values in zip(SCORED, zip(*sorted(scored, key=str))):
+        if len(set(values)) > 1:
+            texts = [str(value or "none") for value in dict.fromkeys(values)]
+            found.append(f"{name}: {' or '.join(texts)}")
+    return found
 
 
 def draw(groups, output, paths):

@@ -203,7 +203,8 @@ def lambdas_of_longer_runs(method, surrogate):
     found = {}
     for score in scores:
         options = score["arguments"]
-        if (options["ewc_mode"], options["fisher"]) == ("fresh", surrogate):
+        kind = (options["ewc_mode"], options["fisher"], options["seed"])
+        if kind == ("fresh", surrogate, 1):
             found[options["lambda_ewc"]] = score["average_accuracy"][-1]
     return found
 

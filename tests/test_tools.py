@@ -210,7 +210,7 @@ def test_curves_refuse_runs_scored_differently(runs, tmp_path):
     done = run_script("figures", "curves", tmp_path / "runs", "-o", tmp_path / "new")
     assert (
         done.returncode == 1
-        and "runs scored differently" in done.stderr
+        and "runs scored differently (samples: 128 or 64); score them alike" in done.stderr
         and len(done.stderr.splitlines()) == 1
     )
 
