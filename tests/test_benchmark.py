@@ -215,7 +215,7 @@ def lambdas_of_longer_runs(method, surrogate):
         ("ewc", "critic", lambdas_of_the_sweep),
         ("ewc", "pixels", lambdas_of_longer_runs),
         ("rewc", "critic", lambdas_of_the_sweep),
-        ("rewc", "pixels", lambdas_of_the_sweep),
+        ("rewc", "pixels", lambdas_of_longer_runs),
     ],
 )
 def test_the_default_lambda_is_the_best_of_those_tried(
