@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.io import encode_png
 
 from datafiles.arrays import load_arrays
 from datafiles.cache import cached_images
@@ -26,7 +27,9 @@ from datafiles.mnist import fetch_mnist
 from datafiles.names import parse_categories
 from datafiles.official import open_official
 from datafiles.svhn import Svhn
+from files import say, use_any_encoding, write, writing  # noqa: F401, for the scripts
 from layers import LayerNorm, LeakyReLU, ReLU, convolve
+from resume import hold_directory, parse, read_checkpoint  # noqa: F401, for the scripts
 
 # --------------------------------------------------------------------------------------------------
 # Generators
@@ -285,17 +288,20 @@ class Critic(nn.Module):
         """The convolutions that initialise() has to treat as linear layers."""
         return []
 
-    def features(self, x):
-        """Images → [N, channels, 4, 4]."""
+    def body(self, x):
+        """Images → [N, channels, 4, 4], under autocast in bfloat16."""
         for conv in self.convs:
             x = LeakyReLU.apply(conv(x))
         return x
 
+    def features(self, x):
+        """Images → what the heads see: [N, channels, 4, 4], float32 under autocast too."""
+        return self.body(x).to(self.score.weight.dtype)
+
     def forward(self, x):
         """Images [N, channels, H, W] → score [N], class logits [N, num_categories]; float32."""
-        x = self.features(x)
+        x = self.features(x).flatten(1)
         with torch.autocast(x.device.type, enabled=False):
-            x = x.flatten(1).to(self.score.weight.dtype)
             return self.score(x).squeeze(1), self.category(x)
 
 
@@ -316,7 +322,7 @@ class ResNetCritic(Critic):
     def plain_layers(self):
         return [self.conv, *(block.shortcut for block in self.blocks)]
 
-    def features(self, x):
+    def body(self, x):
         x = convolve(self.conv, x)
         for block in self.blocks:
             x = block(x)
@@ -367,6 +373,84 @@ class Judge(nn.Module):
 
 
 # --------------------------------------------------------------------------------------------------
+# Saved generators
+
+GROUP = 64  # images normalised together where a generator paints, as in training
+
+
+def saved_generator(generator, seen, names, method, dataset, solver=None):
+    """What a method script saves of a generator, and load_generator() reads: a dict.
+
+    seen: int64, the categories learned so far. names: of all categories. solver: None, or the Judge
+    that says which category an image is of, where the generator cannot be asked for one (dgr.py).
+    """
+    saved = {
+        "method": method,
+        "dataset": dataset,
+        "categories": names,
+        "seen": seen.tolist(),
+        "config": generator.config,
+        "generator": generator.state_dict(),
+    }
+    if solver is not None:
+        saved["solver"] = solver.state_dict()
+    return saved
+
+
+def load_generator(path, device="cpu"):
+    """A generator as a method script saved it, in training mode; its solver or None; the dict."""
+    saved = torch.load(path, map_location=device, weights_only=True)
+    layout = {"device": device, "memory_format": torch.channels_last}
+    config = saved["config"]
+    generator = make_generator(**config).to(**layout)
+    generator.load_state_dict(saved["generator"])
+    solver = None
+    if "solver" in saved:
+        shape = config["channels"], config["image_size"]
+        solver = Judge(len(saved["categories"]), *shape).to(**layout).eval()
+        solver.load_state_dict(saved["solver"])
+    return generator, solver, saved
+
+
+@torch.no_grad()
+def fixed_samples(generator, seen, solver=None, n=10):
+    """n images of each category in seen, from the same z in every call: uint8 [K, n, C, H, W].
+
+    z come from random numbers of their own, so that training goes on as without samples. 64 images
+    of a category are normalised together, as in training. With a solver, the n are the first that
+    it takes for the category; a missing image is black.
+    """
+    random = torch.Generator().manual_seed(0)
+    latent_dim = generator.config["latent_dim"]
+    if solver is None:
+        z = torch.randn(GROUP, latent_dim, generator=random).to(seen.device)
+        images = generator(z.repeat(len(seen), 1), seen)
+        chosen = images.unflatten(0, (len(seen), GROUP))[:, :n]
+    else:
+        # As many images as if each category had been asked for
+        z = torch.randn(GROUP * len(seen), latent_dim, generator=random).to(seen.device)
+        images = generator(z, torch.zeros_like(seen))
+        categories = solver.eval()(images).argmax(1)
+        solver.train()
+        chosen = torch.full((len(seen), n, *images.shape[1:]), -1.0, device=seen.device)
+        for row, category in zip(chosen, seen):
+            found = images[categories == category][:n]
+            row[: len(found)] = found
+    return pixels(chosen)
+
+
+def save_rows(images, path):
+    """A PNG without margins. images: uint8 [rows, columns, C, H, W]."""
+    picture = images.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
+    path.write_bytes(encode_png(picture.cpu()).numpy().tobytes())
+
+
+def pixels(images):
+    """Images in [−1, 1] → uint8, as a file holds them."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+# --------------------------------------------------------------------------------------------------
 # CUDA graphs
 
 # Adam's warning, which comes before the capture
@@ -378,8 +462,8 @@ class CudaGraph:
 
     The first calls run as they are, on the stream of the capture. The next call is recorded without
     running and is replayed from then on. update() must take no value from the GPU, use the same
-    tensors in every call, and draw random numbers from the GPU's default generator, which goes on
-    as if each kernel had been launched. Where the capture fails, each kernel is launched.
+    tensors in every call, and draw random numbers from the GPU's default generator, whose seed
+    holds for a replay as for kernels. Where the capture fails, each kernel is launched.
     Returns what update() does, a dict of tensors; a replay overwrites those of the last.
     """
 
@@ -392,10 +476,8 @@ class CudaGraph:
         self.warm_up = warm_up
         self.graph = None
         CudaGraph.stream = CudaGraph.stream or torch.cuda.Stream()
-        real_images.keep_batches()
 
     def __call__(self):
-        self.real_images.load_batches()
         if self.graph is None and self.warm_up == 0 and CudaGraph.works:
             self.capture()
         if self.graph is not None:
@@ -533,7 +615,7 @@ def load_dataset(
     images_per_category=None,
     image_size=None,
     crop=False,
-    **_,
+    check_names=None,
 ):
     """The images, labels and category names of one split, "train" or "test", of a data set.
 
@@ -545,7 +627,7 @@ def load_dataset(
 
     Returns uint8 [N, C, H, W], int64 [N], list of str. The images are a tensor, or, for lsun and
     folder, an np.memmap sorted by category. Exits with one line if data or options are unusable.
-    A script's other arguments are ignored.
+    check_names: called with the names of the categories before an image is decoded.
     """
     data_dir = Path(data_dir)
     asked = parse_categories(categories)
@@ -560,9 +642,11 @@ def load_dataset(
         if limit is None:
             limit = 100_000 if dataset == "lsun" else 0
         sources, official, notes = find(data_dir, asked)
+        if check_names:
+            check_names(list(sources))
         if split == "train":
             for note in notes:
-                print(f"data: {note}", flush=True)
+                say(f"data: {note}")
         images, counts = cached_images(
             stem=dataset,
             where=data_dir,
@@ -590,40 +674,73 @@ def load_dataset(
         source = Idx(data_dir)
     else:
         source = open_official(dataset, data_dir)
-    return load_arrays(source, split, asked, images_per_category)
+    images, labels, names = load_arrays(source, split, asked, images_per_category)
+    if check_names:
+        check_names(names)
+    return images, labels, names
 
 
-def use_any_encoding():
-    """Let no name end a run that standard output cannot show: escapes stand for what it lacks.
+def load_tasks(args, categories_in_batch):
+    """load_dataset() of the training images by a method script's options, with its tasks.
 
-    Every script calls this once, where it starts.
+    Sets args.num_tasks where it is 0. categories_in_batch(args, total): how many categories share a
+    batch, of so many that the run learns. Exits before images are decoded if options do not fit.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a stream that a notebook or a test put there may not
-            stream.reconfigure(errors="backslashreplace")
+
+    def check_names(names):
+        tasks = -(-len(names) // args.categories_per_task)  # rounded up
+        if not 0 <= args.num_tasks <= tasks:
+            expected = f"expected 1 to {tasks}, or 0 for all"
+            sys.exit(f"error: --num-tasks is {args.num_tasks}, {expected}")
+        args.num_tasks = args.num_tasks or tasks
+        total = min(args.num_tasks * args.categories_per_task, len(names))
+        shared = categories_in_batch(args, total)
+        if args.batch_size < 2 * shared:
+            found = f"--batch-size is {args.batch_size}, for {shared} categories in a batch"
+            sys.exit(f"error: {found}; expected at least 2 images of each: {2 * shared}")
+
+    return load_dataset(split="train", check_names=check_names, **data_options(vars(args)))
+
+
+def choose_device(args, number):
+    """Use the GPU of this number if args.device is "cuda". Returns the name of the hardware."""
+    if args.device == "cpu":
+        kind = torch.backends.cpu.get_cpu_capability()
+        return f"{kind} CPU, threads: {torch.get_num_threads()}"
+    if number >= torch.cuda.device_count():
+        sys.exit(f"error: process {number} sees no CUDA GPU of its own; use --device cpu")
+    torch.cuda.set_device(number)
+    return torch.cuda.get_device_name()
+
+
+def mixed_seed(*numbers):
+    """One seed of up to four numbers, such as seed, process, task and step.
+
+    Seeds of 32 bits, which PyTorch's generator on a CPU takes, and as different as the numbers.
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 class RealImages:
-    """Training images as uint8, sorted by category; batches are drawn without a sync.
+    """Training images as uint8, sorted by category, and the batches of every step.
 
-    A tensor lies on the device as a whole. Of a memory map, the current task's categories are held
-    there if they fit. If not, a thread reads batches from the map, one ahead, into pinned memory.
+    Which images they hold is a function of seed, process, task and step. A tensor of images lies on
+    the device as a whole. Of a memory map, the task's categories are held there if they fit. If
+    not, a thread reads batches from the map, one step ahead, into pinned memory.
     """
 
-    def __init__(self, images, labels, device, seed=0):
+    def __init__(self, images, labels, device, seed=0, process=0):
         """images: uint8 [N, C, H, W], a tensor or a sorted np.memmap; labels: int64 [N]."""
         self.device = device
         self.seed = seed
-        self.map = None
-        self.held = None  # on the device: all images, or those from number `offset` on
-        self.offset = 0
-        self.pending = None  # the batch that the thread reads
-        self.kept = None  # under a CUDA graph: an iteration's batches, in tensors that stay
+        self.process = process
         # Where each category begins, and how many images it has
-        self.counts = torch.bincount(labels)
-        self.starts = self.counts.cumsum(0) - self.counts
-        self.count = self.counts.to(device)
-        self.start = self.starts.to(device)
+        self.counts = torch.bincount(labels).numpy()
+        self.starts = self.counts.cumsum() - self.counts
+        self.map = None
+        self.held = None  # on the device: all images, or those from number `first` on
+        self.first = 0
+        self.ahead = {}  # by step: the batches that the thread reads
         if torch.is_tensor(images):
             by_category = labels.argsort(stable=True)
             self.held = images[by_category].to(device)
@@ -631,33 +748,31 @@ class RealImages:
             self.map = images
             self.reader = ThreadPoolExecutor(1)
 
-    def begin(self, y, n, drawn=0):
-        """Get ready for a task: batches of n images of each category in y.
+    def begin(self, task, y, n, batches):
+        """Get ready for a task: in each step so many batches, of n images of each category in y."""
+        self.task = task
+        self.categories = y.cpu().numpy()
+        self.shape = (batches, len(y), n)
+        if self.map is not None:
+            self.begin_map()
+        # Every step's batches lie in the same tensors, as a CUDA graph demands
+        images = self.map if self.held is None else self.held
+        shape = (batches, len(y) * n, *images.shape[1:])
+        self.loaded = torch.empty(shape, dtype=torch.uint8, device=self.device)
 
-        drawn: how many of them came before a resume.
-        """
-        self.kept = None
-        if self.map is None:
-            return
+    def begin_map(self):
+        """Hold the part of the map from the first to the last category of the task, if it fits."""
         self.finish_reading()
-        self.pending = None
+        self.ahead = {}
         self.held = None
-
-        # The part of the map from the first to the last category of the task
-        y = y.cpu()
-        first = self.starts[y].min().item()
-        last = (self.starts + self.counts)[y].max().item()
-        count = last - first
-        size = count * self.map[0].nbytes
+        first = self.starts[self.categories].min()
+        last = (self.starts + self.counts)[self.categories].max()
+        size = int(last - first) * self.map[0].nbytes
+        where = f"read from {self.map.filename} one step ahead"
         if size <= self.room():
-            self.hold(first, count)
+            self.hold(first, last)
             where = f"held on the {self.device.type}"
-        else:
-            self.ahead = lambda number: self.reader.submit(self.read, y, n, number)
-            self.drawn = drawn
-            self.pending = self.ahead(drawn)
-            where = f"read from {self.map.filename} one batch ahead"
-        print(f"data: {count:,} images of the task, {size / 1e9:.2f} GB, {where}", flush=True)
+        say(f"data: {last - first:,} images of the task, {size / 1e9:.2f} GB, {where}")
 
     @property
     def static(self):
@@ -671,10 +786,10 @@ class RealImages:
         # Of all memory, not of what is free now, so that a resumed run does the same
         return torch.cuda.get_device_properties(self.device).total_memory / 4
 
-    def hold(self, first, count):
-        """Copy so many images of the map to the device, from number `first` on."""
-        self.offset = first
-        shape = (count, *self.map.shape[1:])
+    def hold(self, first, last):
+        """Copy the images of the map with numbers first … last − 1 to the device."""
+        self.first = first
+        shape = (last - first, *self.map.shape[1:])
         self.held = torch.empty(shape, dtype=torch.uint8, device=self.device)
         for part in self.held.split(4096):
             images = self.reopened()[first : first + len(part)]
@@ -685,63 +800,41 @@ class RealImages:
         """The memory map, opened afresh: pages once read count as memory until it is closed."""
         return np.memmap(self.map.filename, np.uint8, "c", shape=self.map.shape)
 
-    def read(self, y, n, number):
-        """Batch `number`, a function of seed, categories and number: uint8, on the host."""
-        name = f"{self.seed} {y.tolist()} {number}".encode()
-        seed = int.from_bytes(hashlib.sha256(name).digest()[:7])
-        random = torch.Generator().manual_seed(seed)
-        numbers = torch.randint(2**31 - 1, (len(y), n), generator=random)
-        index = numbers % self.counts[y, None] + self.starts[y, None]
-        images = self.reopened()[index.flatten().numpy()]
-        images = torch.from_numpy(np.asarray(images))
+    def numbers(self, step):
+        """Which images the batches of a step hold, with replacement: int64 [batches, K·n]."""
+        random = np.random.default_rng([self.seed, self.process, self.task, step])
+        counts = self.counts[self.categories, None]
+        numbers = random.integers(counts, size=self.shape) + self.starts[self.categories, None]
+        return numbers.reshape(len(numbers), -1)
+
+    def read(self, step):
+        """The batches of a step from the map: uint8 [batches, K·n, C, H, W], on the host."""
+        images = torch.from_numpy(self.reopened()[self.numbers(step)])
         return images.pin_memory() if self.device.type == "cuda" else images
 
-    def next_batch(self):
-        """The batch that the thread has read, on the host; the thread goes on to the next."""
-        images = self.pending.result()
-        self.drawn += 1
-        self.pending = self.ahead(self.drawn)
-        return images
+    def load(self, step):
+        """Put the batches of a step where draw() finds them. Call it before each step."""
+        if self.held is not None:
+            numbers = torch.from_numpy(self.numbers(step) - self.first).to(self.device)
+            self.loaded.copy_(self.held[numbers])
+        else:
+            reading = self.ahead.pop(step, None) or self.reader.submit(self.read, step)
+            self.ahead[step + 1] = self.reader.submit(self.read, step + 1)
+            self.loaded.copy_(reading.result(), non_blocking=True)
+        self.rewind()
 
     def finish_reading(self):
         """Wait for the thread: it must not pin memory while a CUDA graph is captured."""
-        if self.pending is not None:
-            wait([self.pending])
-
-    def keep_batches(self):
-        """From now on, until the task ends, call load_batches() before each iteration."""
-        self.kept = []
-        self.used = 0
-
-    def load_batches(self):
-        """Copy the next batches into the tensors in which draw() put those of the last iteration.
-
-        So a CUDA graph, which replays the same operations on the same tensors, finds new images.
-        Where the images are held on the device, there are no such tensors.
-        """
-        for tensor in self.kept:
-            tensor.copy_(self.next_batch(), non_blocking=True)
-        self.rewind()
+        wait(self.ahead.values())
 
     def rewind(self):
-        """Let draw() give the batches of this iteration once more."""
+        """Let draw() begin again with the first batch of the step."""
         self.used = 0
 
-    def draw(self, y, n):
-        """Batches with replacement: float32 [K·n, C, H, W] in [−1, 1], n of each category in y.
-
-        y: int64 [K].
-        """
-        if self.held is not None:
-            numbers = torch.randint(2**31 - 1, (len(y), n), device=y.device)
-            index = numbers % self.count[y, None] + self.start[y, None]
-            return normalise(self.held[index.flatten() - self.offset])
-        if self.kept is None:
-            return normalise(self.next_batch().to(self.device, non_blocking=True))
-        if self.used == len(self.kept):  # the first iteration of a task
-            self.kept.append(self.next_batch().to(self.device))
+    def draw(self):
+        """The next batch of the step: float32 [K·n, C, H, W] in [−1, 1], n of each category."""
         self.used += 1
-        return normalise(self.kept[self.used - 1])
+        return normalise(self.loaded[self.used - 1])
 
 
 def normalise(images):

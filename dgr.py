@@ -4,55 +4,33 @@ Shin et al., NeurIPS 2017, as a baseline in Memory Replay GANs (Wu et al., NeurI
 1809.02058, "MeRGAN"), table 1. A Wasserstein GAN with gradient penalty learns one category after
 another. To generator and critic all images are of one category, so their class terms are zero.
 An image is of the category that the solver, a classifier, gives it.
-A stopped run continues when its command is given again, without --overwrite.
+A stopped run continues when its command is given again.
 
-    python dgr.py --dataset mnist                                                        # on a GPU
-    python dgr.py --width 16 --critic-steps 2 --iters 1600 --learning-rate 5e-4          # on a CPU
-    python eval.py runs                                                                  # scores
+    python dgr.py --dataset mnist
+    python eval.py runs
 """
 
 import argparse
 import contextlib
 import copy
-import io
 import json
 import math
 import os
 import shlex
 import signal
-import sqlite3
 import sys
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torchvision.utils import make_grid, save_image
 
 import common
 
 METHOD = Path(__file__).stem
-TORCHRUN = "LOCAL_RANK" in os.environ
-RANK = int(os.environ["RANK"]) if TORCHRUN else 0  # the number of this process
-PROCESSES = int(os.environ["WORLD_SIZE"]) if TORCHRUN else 1
 
 # --------------------------------------------------------------------------------------------------
 # Options
-
-
-def positive_int(text):
-    """The type of an option that counts."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number of at least 1")
-    return int(text)
-
-
-def non_negative(text):
-    """The type of an option that weighs."""
-    with contextlib.suppress(ValueError):
-        if 0 <= float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"found {text}, expected a number of at least 0")
 
 
 def parse_args():
@@ -62,46 +40,55 @@ def parse_args():
     add = parser.add_argument
     common.add_data_options(parser)
     # Training; defaults are the paper's or, where it is silent, those of the authors' code
-    add("--num-tasks", type=int, default=0, help="categories to learn; 0: all [%(default)s]")
-    add("--iters", type=positive_int, help="generator steps per task [8000; lsun: 20000]")
-    add("--batch-size", type=positive_int, default=64, help="images per process [%(default)s]")
-    add("--learning-rate", type=non_negative, default=1e-4, help="Adam's [%(default)s]")
-    add("--critic-steps", type=positive_int, default=5, help="per generator step [%(default)s]")
-    add("--lambda-gp", type=non_negative, default=10.0, help="gradient penalty [%(default)s]")
-    add("--lambda-cls", type=non_negative, default=1.0, help="class terms [%(default)s]")
+    add("--schedule", choices=("paper", "short"), help="of the next three [a CPU's is short]")
+    add("--iters", type=int, help="generator steps per task [8000; lsun: 20000; short: 1600]")
+    add("--learning-rate", type=float, help="Adam's [1e-4; short: 5e-4]")
+    add("--critic-steps", type=int, help="per generator step [5; short: 2]")
+    add("--num-tasks", type=int, default=0, help="tasks to learn; 0: all [%(default)s]")
+    add("--categories-per-task", type=int, default=1, help="learned together [%(default)s]")
+    add("--batch-size", type=int, default=64, help="images per process [%(default)s]")
+    add("--lambda-gp", type=float, default=10.0, help="gradient penalty [%(default)s]")
+    add("--lambda-cls", type=float, default=1.0, help="class terms [%(default)s]")
     # Networks
-    add("--latent-dim", type=positive_int, default=128, help="dimension of z [%(default)s]")
-    add("--width", type=positive_int, help="channels next to the image [32; 64×64: 64]")
+    add("--latent-dim", type=int, default=128, help="dimension of z [%(default)s]")
+    add("--width", type=int, help="channels next to the image [32; 64×64: 64]")
     add("--conditioning", choices=("cbn", "concat"), help="of G on c [cbn; 64×64: concat]")
     # Machine
     add("--seed", type=int, default=1, help="of weights, noise, batches [%(default)s]")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="[%(default)s]")
-    add("--amp", choices=("auto", "off", "bf16"), default="auto", help="auto: bf16 on fit CPUs")
+    add("--amp", choices=("off", "bf16"), default="off", help="precision [%(default)s]")
     add("--cuda-graph", choices=("auto", "off"), default="auto", help="on one GPU [%(default)s]")
     # Run directory
     add("--run-dir", help="where results go [runs/<dataset>__<method>__<seed>]")
     add("--snapshots", choices=("log", "tasks"), default="log", help="log: at steps 1, 2, 4, … too")
-    add("--log-every", type=positive_int, default=25, help="in steps [%(default)s]")
-    add("--checkpoint-every", type=positive_int, default=500, help="in steps [%(default)s]")
-    add("--overwrite", action="store_true", help="delete the run in --run-dir and start anew")
-    args = parser.parse_args()
+    add("--log-every", type=int, default=25, help="in steps [%(default)s]")
+    add("--checkpoint-every", type=int, default=500, help="in steps [%(default)s]")
+    args = common.parse(parser, METHOD)
 
-    # Defaults that depend on the data set
+    # Defaults that depend on the machine and the data set
+    if args.device == "auto":
+        args.device = "cuda" if torch.cuda.is_available() else "cpu"
+    if args.schedule is None:
+        args.schedule = "paper" if args.device == "cuda" else "short"
+    short = args.schedule == "short"
     args.image_size = args.image_size or common.DATASETS[args.dataset]
     if args.iters is None:
         args.iters = 20000 if args.dataset == "lsun" else 8000
+        args.iters = 1600 if short else args.iters
+    if args.learning_rate is None:
+        args.learning_rate = 5e-4 if short else 1e-4
+    if args.critic_steps is None:
+        args.critic_steps = 2 if short else 5
     if args.width is None:
         args.width = 32 if args.image_size == 32 else 64
     if args.conditioning is None:
         args.conditioning = "cbn" if args.image_size == 32 else "concat"
-    # Defaults that depend on the machine
-    if args.device == "auto":
-        args.device = "cuda" if torch.cuda.is_available() else "cpu"
-    if args.amp == "auto":
-        native = args.device == "cpu" and torch.cpu._is_avx512_bf16_supported()
-        args.amp = "bf16" if native else "off"
-    args.run_dir = args.run_dir or f"runs/{args.dataset}__{METHOD}__{args.seed}"
     return args
+
+
+def categories_in_batch(args, total):
+    """How many categories share a batch at most, of so many that the run learns in total."""
+    return total
 
 
 # --------------------------------------------------------------------------------------------------
@@ -141,18 +128,14 @@ def generator_loss(critic, fake, y, lambda_cls):
 # The method
 
 
-def main():
-    common.use_any_encoding()
-    args = parse_args()
-    images, labels, names = common.load_dataset(split="train", **common.data_options(vars(args)))
-    run = Run(args, images, labels, names)
-
+def train(args, run, images, labels, names):
+    """Learn all tasks. images: uint8 [N, C, H, W]; labels: int64 [N]; names: of all categories."""
     # Data and networks
     torch.manual_seed(args.seed)
     device = torch.device(args.device)
     layout = {"device": device, "memory_format": torch.channels_last}
     autocast = torch.autocast(args.device, torch.bfloat16, enabled=args.amp == "bf16")
-    real_images = common.RealImages(images, labels, device, args.seed + 10**6 * RANK)
+    real_images = common.RealImages(images, labels, device, args.seed, RANK)
     sizes = {
         "num_categories": 1,
         "channels": images.shape[1],
@@ -192,26 +175,27 @@ def main():
     # task counts from 0: the papers' t is task + 1
     steps = args.iters
     for task in range(run.first_task, args.num_tasks):
-        # The task's categories, all categories so far, and the task's share of a batch
-        y = torch.tensor([task], device=device)
-        seen = torch.arange(task + 1, device=device)
-        n = args.batch_size // len(seen)
-        real_images.begin(y, n, run.first_step * args.critic_steps)
+        # All categories so far, the task's own, and how many images of each a batch holds
+        first = task * args.categories_per_task
+        seen = torch.arange(min(first + args.categories_per_task, len(names)), device=device)
+        y = seen[first:]
+        n = args.batch_size // len(seen)  # the rest of a batch are replays
+        real_images.begin(task, y, n, args.critic_steps)
 
         # Adam starts afresh in every task
         critic_optimizer = torch.optim.Adam(critic_weights, **adam)
         generator_optimizer = torch.optim.Adam(generator_weights, **adam)
-        run.begin_task(task, steps, critic_optimizer, generator_optimizer)
 
         def real_or_replayed():
-            """A batch as of all categories seen: n real images, the rest replays; and labels."""
-            real = real_images.draw(y, n)
-            labels = y.expand(n)
+            """A batch as of all categories seen: n real images of each new one, replays; labels."""
+            real = real_images.draw()
+            labels = y.repeat_interleave(n)
             if task == 0:
                 return real, labels
             with torch.no_grad():
                 # A whole batch is painted, as batch norm would otherwise see fewer images
-                replay = replay_generator(noise(everything, args.batch_size), everything)[n:]
+                replay = replay_generator(noise(everything, args.batch_size), everything)
+                replay = replay[len(real) :]
                 labels_of_replay = replay_solver(replay).argmax(1)
             return torch.cat([real, replay]), torch.cat([labels, labels_of_replay])
 
@@ -222,7 +206,7 @@ def main():
                 with autocast:
                     real, labels = real_or_replayed()
                     with torch.no_grad():
-                        fake = generator(noise(everything, args.batch_size), everything)
+                        fake = generator(noise(everything, len(real)), everything)
                     penalty = gradient_penalty(critic, real, fake)
                     loss_critic = critic_loss(critic, real, fake, everything, args.lambda_cls)
                     loss_critic += args.lambda_gp * penalty
@@ -250,65 +234,44 @@ def main():
         # The steps; on one GPU each of them is one launch of a CUDA graph
         graphed = args.cuda_graph == "auto" and PROCESSES == 1 and real_images.static
         iterate = common.CudaGraph(update, real_images) if graphed else update
-        for step in range(run.first_step + 1, steps + 1):
+        for step in run.steps(task, steps, critic_optimizer, generator_optimizer):
+            real_images.load(step)
             losses = iterate()
             run.log(step, losses)
-            if run.is_milestone(step):
-                run.save_samples(step, generator, everything)
-                run.save_snapshot(step, seen, generator, solver=solver)
-            run.save_checkpoint_when_due(step)
+            run.save_milestone(step, generator, seen, solver)
 
-        # End of the task: save the generator, and keep what the method needs of the past
+        # End of the task: keep what the method needs of the past, and save the generator
         generator.update_standing_statistics(everything)
-        run.save_generator(f"task_{task + 1}.pt", seen, generator, solver=solver)
         replay_generator.load_state_dict(generator.state_dict())
         replay_solver.load_state_dict(solver.state_dict())
-        run.end_task()
-    run.close()
+        run.end_task(generator, seen, solver)
 
 
 # --------------------------------------------------------------------------------------------------
 # The run directory. The rest is the same in every script; a method changes nothing here.
 
-# What --overwrite deletes
-RESULTS = (
-    "args.json",
-    "checkpoint.pt",
-    "metrics.jsonl",
-    "eval.json",
-    "eval_cache.json",
-    "task_[0-9]*.pt",
-    "samples/task_[0-9]*_step_[0-9]*.png",
-    "snapshots/task_[0-9]*_step_[0-9]*.pt",
-)
-# What may differ when a run continues
-FREE = {"run_dir", "data_dir", "cache_dir", "overwrite", "snapshots", "cuda_graph", "hardware"}
+# The number of this process, on all machines and on this one, and how many torchrun has started
+TORCHRUN = {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys()
+RANK = int(os.environ["RANK"]) if TORCHRUN else 0
+LOCAL_RANK = int(os.environ["LOCAL_RANK"]) if TORCHRUN else 0
+PROCESSES = int(os.environ["WORLD_SIZE"]) if TORCHRUN else 1
 
 
-def check(good, message):
-    """End the process with one line where something is not as expected."""
-    if not good:
-        sys.exit(f"error: {message}")
-
-
-@contextlib.contextmanager
-def expect(message):
-    """End the process with one line where something fails."""
+def main():
+    """All that surrounds train(). What fails in a file or folder ends the run with one line."""
+    common.use_any_encoding()
+    args = parse_args()
     try:
-        yield
-    except Exception as error:
-        cause = str(error).partition("\n")[0] or type(error).__name__
-        sys.exit(f"error: {message} ({cause})")
-
-
-def write(path, save):
-    """Let save(file) write a file, then put it in place in one step: a kill leaves no half file."""
-    temporary = path.with_name(path.name + ".tmp")
-    with expect(f"{path} cannot be written; make room, then run the command again"):
-        # Of several processes only the first one writes
-        if not RANK:
-            save(temporary)
-            os.replace(temporary, path)
+        data = common.load_tasks(args, categories_in_batch)
+        with contextlib.ExitStack() as at_end:
+            run = Run(args, *data, at_end)
+            train(args, run, *data)
+            path = shlex.quote(args.run_dir)  # can be pasted, whatever its name is
+            common.say(f"{path} is finished; score it with: python eval.py {path}")
+    except OSError as error:
+        sys.exit(f"error: {error}; mend that, and the same command continues")
+    except KeyboardInterrupt:
+        sys.exit("stopped before the first step; the same command begins again")
 
 
 def average(tensors):
@@ -317,277 +280,159 @@ def average(tensors):
         # One message for all tensors, instead of one for each
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         torch.distributed.all_reduce(flat)
-        sizes = [tensor.numel() for tensor in tensors]
-        means = (flat / PROCESSES).split(sizes)
+        means = (flat / PROCESSES).split([tensor.numel() for tensor in tensors])
         for tensor, mean in zip(tensors, means):
             tensor.copy_(mean.view_as(tensor))
 
 
 class Run:
-    """What surrounds the training: directory, lock, log, samples, generators and checkpoint.
+    """Directory, lock, log, samples, saved generators and checkpoint.
 
     A run that was killed at any moment continues from its checkpoint to the same weights.
     """
 
-    def __init__(self, args, images, labels, names):
-        """Ends the process, with one line, where the run cannot begin and where it is finished."""
+    def __init__(self, args, images, labels, names, at_end):
+        """Begin, or continue; exits where that cannot be. at_end: closes what is opened here."""
         self.args = args
         self.names = names
         self.directory = Path(args.run_dir)
         self.stopped = False  # by a signal
         self.printed = -math.inf  # the time of the last line of progress
-
-        # Options that depend on the data and the machine
+        args.method = METHOD
         args.processes = PROCESSES
         args.data = common.fingerprint(images, labels, names)
-        args.num_tasks = args.num_tasks or len(names)
-        found = f"--num-tasks is {args.num_tasks}, expected 1 to {len(names)}"
-        check(1 <= args.num_tasks <= len(names), f"{found}, the number of categories")
-        found = f"--batch-size is {args.batch_size}, expected at least 2 images for each task"
-        check(args.batch_size >= 2 * args.num_tasks, found)
-        check(abs(args.seed) < 2**62, f"--seed is {args.seed}, expected a number below 2^62")
-        args.hardware = f"{torch.backends.cpu.get_cpu_capability()} CPU"
-        args.hardware += f", threads: {torch.get_num_threads()}"
-        if args.device == "cuda":
-            with expect("a process sees no CUDA GPU of its own; use --device cpu"):
-                local_rank = int(os.environ.get("LOCAL_RANK", 0))
-                torch.cuda.set_device(local_rank)
-                args.hardware = torch.cuda.get_device_name()
+        args.hardware = common.choose_device(args, LOCAL_RANK)
 
-        # The first process holds the directory and speaks; the others learn where to begin
-        if not RANK:
-            self.checkpoint = self.open_directory()
+        # The first process speaks, and holds the directory; every process reads the checkpoint
         if PROCESSES > 1:
             torch.distributed.init_process_group()
-            start = [None if RANK else self.checkpoint]
-            torch.distributed.broadcast_object_list(start)
-            (self.checkpoint,) = start
+            at_end.callback(torch.distributed.destroy_process_group)
         if RANK:
             sys.stdout = open(os.devnull, "w")
+        else:
+            common.hold_directory(self.directory, args, at_end)
+        self.checkpoint = common.read_checkpoint(self.directory / "checkpoint.pt")
         self.first_task = self.checkpoint["task"]
-        self.first_step = self.checkpoint["step"]
-        self.saved = "none"
-        if "networks" in self.checkpoint:
-            self.saved = f"task {self.first_task + 1}, step {self.first_step}"
-        if self.first_task == args.num_tasks:
-            path = shlex.quote(str(self.directory))
-            print(f"{path} is finished; score it with: python eval.py {path}")
-            sys.exit()
-        print(f"{METHOD}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}")
-        print(f"device: {args.device} ({args.hardware}), processes: {PROCESSES}, amp: {args.amp}")
-        print(f"data: {args.dataset}, {len(images)} images, {len(names)} categories")
-        print(f"results: {self.directory}, last checkpoint: {self.saved}", flush=True)
+        self.saved = f"task {self.first_task + 1}, step {self.checkpoint['step']}"
+        self.started = time.perf_counter() - self.checkpoint["elapsed"]
+        log = os.devnull if RANK else self.directory / "metrics.jsonl"
+        self.log_file = at_end.enter_context(open(log, "ab", 0))
+        if not RANK:  # the log loses the lines of steps that are about to be repeated
+            self.log_file.truncate(min(self.checkpoint["log_bytes"], self.log_file.tell()))
 
-    def open_directory(self):
-        """Lock the directory and compare its arguments with ours. Returns where to begin."""
-        with expect(f"--run-dir {self.directory} cannot be made; choose another"):
-            # Everything that the run will write goes into this directory
-            (self.directory / "samples").mkdir(parents=True, exist_ok=True)
-            (self.directory / "snapshots").mkdir(exist_ok=True)
-        with expect(f"{self.directory} is in use by another process; choose another --run-dir"):
-            # An open transaction is the lock
-            self.lock = sqlite3.connect(self.directory / "lock", timeout=0)
-            self.lock.execute("PRAGMA journal_mode = MEMORY")  # needs no room on the disk
-            self.lock.execute("BEGIN EXCLUSIVE")  # the system frees it when the process dies
-        if self.args.overwrite:
-            # What a run writes, and nothing else
-            for pattern in RESULTS:
-                for path in self.directory.glob(pattern):
-                    path.unlink()
+        # Ctrl-C, a scheduler's signals, a closed terminal; a signal that is ignored stays so.
+        # Several processes would have to stop at the same step, so there it ends them at once.
+        for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows lacks two of them
+            if PROCESSES == 1 and number and signal.getsignal(number) != signal.SIG_IGN:
+                at_end.callback(signal.signal, number, signal.signal(number, self.stop))
 
-        # What lies there: the arguments of a run, and its last checkpoint
-        given = {"method": METHOD, **vars(self.args)}
-        found = None
-        start = {"task": 0, "step": 0, "elapsed": 0.0, "log_bytes": 0}
-        arguments = self.directory / "args.json"
-        checkpoint = self.directory / "checkpoint.pt"
-        if arguments.exists():
-            with expect(f"{arguments} is damaged or not ours; restore it, or --overwrite"):
-                found = dict(json.loads(arguments.read_text()))
-        if checkpoint.exists():
-            check(found, f"{checkpoint} has no args.json beside it; restore it, or --overwrite")
-            with expect(f"{checkpoint} is damaged or not ours; restore it, or --overwrite"):
-                state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-                names = [*start, "random", "networks", "optimizers"]
-                start = {name: state[name] for name in names}
-        if not found:
-            text = json.dumps(given, indent=2) + "\n"
-            write(arguments, lambda file: file.write_text(text))
-        # Another run is not continued
-        found = found or given
-        differing = []
-        for name in sorted(given.keys() | found.keys()):
-            if name not in FREE and given.get(name) != found.get(name):
-                differing.append(f"{name}: {found.get(name)} there, {given.get(name)} here")
-        other = f"{self.directory} holds a run with other arguments ({'; '.join(differing)})"
-        check(not differing, f"{other}; choose another --run-dir, or --overwrite it")
-        return start
+        other = "short" if args.schedule == "paper" else "paper"
+        rates = f"learning rate {args.learning_rate:g}, {args.critic_steps} critic steps"
+        common.say(f"{METHOD}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}")
+        common.say(f"schedule: {args.schedule} ({rates}); the other one: --schedule {other}")
+        common.say(f"{args.device} ({args.hardware}), processes: {PROCESSES}, amp: {args.amp}")
+        common.say(f"results: {self.directory}, beginning at {self.saved}")
 
     def restore(self, **networks):
-        """Names all modules that a checkpoint holds; they and random numbers continue with it."""
+        """Name all modules that a checkpoint holds; they get their weights from it."""
         self.networks = networks
-        self.started = time.perf_counter() - self.checkpoint["elapsed"]
-        # The log loses the lines of steps that are about to be repeated
-        path = self.directory / "metrics.jsonl"
-        self.log_file = io.BytesIO() if RANK else open(path, "ab", 0)
-        size = min(self.checkpoint["log_bytes"], self.log_file.tell())
-        self.log_file.truncate(size)
-        if RANK:  # equal weights in every process, but noise of its own
-            torch.manual_seed(self.args.seed + 10**6 * RANK)
-        # Weights, then random numbers, as they were at the checkpoint
-        if "networks" in self.checkpoint:
-            for name, network in networks.items():
-                network.load_state_dict(self.checkpoint["networks"][name])
-            torch.set_rng_state(self.checkpoint["random"][RANK]["cpu"])
-            if self.args.device == "cuda":
-                torch.cuda.set_rng_state(self.checkpoint["random"][RANK]["cuda"])
+        for name, weights in self.checkpoint["networks"].items():
+            networks[name].load_state_dict(weights)
 
-    def begin_task(self, task, steps, *optimizers):
-        """The optimizers continue where the checkpoint was written inside this task."""
-        self.task = task
-        self.steps = steps
-        self.optimizers = optimizers
-        self.timed = (time.perf_counter(), self.first_step)
-        # A task that was interrupted goes on with its moments of Adam
-        if self.first_step:
-            for optimizer, state in zip(optimizers, self.checkpoint["optimizers"]):
-                optimizer.load_state_dict(state)
-        # Several processes would have to stop at the same step, so signals end them at once
-        if PROCESSES == 1:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self.stop)
+    def steps(self, task, steps, *optimizers):
+        """The numbers of the task's steps that are left. Between two of them come checkpoints.
+
+        A step's random numbers are a function of seed, process, task and step: a run that continues
+        draws what the whole run would have drawn.
+        """
+        self.task, self.last_step, self.optimizers = task, steps, optimizers
+        for optimizer, state in zip(optimizers, self.checkpoint["optimizers"]):
+            optimizer.load_state_dict(state)
+        begin = self.checkpoint["step"]
+        self.checkpoint = {"step": 0, "optimizers": []}  # the next task starts afresh
+        self.timed = (time.perf_counter(), begin)
+        for step in range(begin + 1, steps + 1):
+            torch.manual_seed(common.mixed_seed(self.args.seed, RANK, task, step))
+            yield step
+            if self.due:
+                self.save_checkpoint(task, step)
 
     def stop(self, number, frame):
-        """Ctrl-C or a scheduler's SIGTERM: stop after a checkpoint; a second one stops at once."""
+        """Ctrl-C and the like stop the run after a checkpoint; a second one stops it at once."""
         self.stopped = True
         signal.signal(number, signal.SIG_DFL)
 
     def log(self, step, losses):
         """Every --log-every steps a line of metrics.jsonl; ends a run that is not finite."""
         self.due = self.stopped or step % self.args.checkpoint_every == 0
-        is_logged = step % self.args.log_every == 0 or step == self.steps
-        if not (self.due or is_logged):
+        last = step == self.last_step
+        if not (self.due or last or step % self.args.log_every == 0):
             return
         # One read from the device for all losses, one for all weights
-        values = torch.stack(list(losses.values())).tolist()
-        values = dict(zip(losses, values))
+        values = dict(zip(losses, torch.stack(list(losses.values())).tolist()))
         weights = [w for network in self.networks.values() for w in network.parameters()]
         norm = torch.nn.utils.get_total_norm(weights).item()
-        found = f"losses or weights are not finite at task {self.task + 1}, step {step} ({values})"
-        found += f"; last good checkpoint: {self.saved}, in {self.directory}"
-        numbers = [norm, *values.values()]
-        finite = all(map(math.isfinite, numbers))
-        check(finite, f"{found}; try a lower --learning-rate in a new --run-dir")
+        if not all(map(math.isfinite, [norm, *values.values()])):
+            where = f"task {self.task + 1}, step {step}; last good checkpoint: {self.saved}"
+            found = f"error: losses or weights are not finite at {where} ({values})"
+            sys.exit(f"{found}; try a lower --learning-rate in a new --run-dir")
 
-        # A line of the log
+        # A line of the log, and every three seconds one of progress
         now = time.perf_counter()
         rate = (step - self.timed[1]) / (now - self.timed[0])
         self.timed = (now, step)
-        line = {
-            "task": self.task + 1,
-            "step": step,
-            **values,
-            "it_per_s": rate,
-            "elapsed": now - self.started,
-        }
-        path = self.directory / "metrics.jsonl"
-        with expect(f"{path} cannot be written; make room, then run the command again"):
+        line = {"task": self.task + 1, "step": step, **values}
+        line |= {"it_per_s": rate, "elapsed": now - self.started}
+        with common.writing(self.directory / "metrics.jsonl"):
             self.log_file.write(json.dumps(line).encode() + b"\n")
-        # A line of progress every three seconds
-        if now - self.printed > 3 or step == self.steps:
-            text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-            where = f"task {self.task + 1}/{self.args.num_tasks}, step {step}/{self.steps}"
-            steps_left = (self.args.num_tasks - self.task) * self.steps - step
-            left = steps_left / rate / 60
-            print(f"{where}, {rate:.1f} it/s, {text}, {left:.1f} min left", flush=True)
-            # Who has no GPU learns at once what takes hours, and what is shorter
-            if self.printed == -math.inf and left > 120 and self.args.device == "cpu":
-                tasks = min(5, self.args.num_tasks)
-                look = ["python", *sys.argv, "--num-tasks", str(tasks), "--iters", "400"]
-                look += ["--learning-rate", "5e-4", "--run-dir", f"{self.directory}__look"]
-                minutes = f"{tasks * 400 / rate / 60:.0f} minutes"
-                print(f"this takes {left / 60:.0f} hours here; a first look takes {minutes}:")
-                print(shlex.join(look), flush=True)
+        if last or now - self.printed > 3:
             self.printed = now
+            text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+            where = f"task {self.task + 1}/{self.args.num_tasks}, step {step}/{self.last_step}"
+            left = ((self.args.num_tasks - self.task) * self.last_step - step) / rate / 60
+            common.say(f"{where}, {rate:.1f} it/s, {text}, {left:.1f} min left")
 
-    def is_milestone(self, step):
-        """Steps 1, 2, 4, 8, … and the last one of a task."""
-        return step.bit_count() == 1 or step == self.steps
+    def write(self, name, save, *content):
+        """Let save(*content, file) write a file. Of several processes only the first one writes."""
+        if not RANK:
+            common.write(self.directory / name, lambda file: save(*content, file))
 
-    @torch.no_grad()
-    def save_samples(self, step, generator, categories):
-        """A PNG: a row for each category, ten fixed z, normalised among 64 as in training."""
-        # A generator of its own, so that training draws the same numbers with and without samples
-        # All 64 images are painted, as batch norm needs them, and ten of them are shown
-        random = torch.Generator().manual_seed(0)
-        z = torch.randn(64, self.args.latent_dim, generator=random)
-        z = z.to(categories.device).repeat(len(categories), 1)
-        images = generator(z, categories)
-        rows = images.unflatten(0, (len(categories), 64))[:, :10]
-        grid = make_grid(rows.flatten(0, 1), nrow=10, normalize=True, value_range=(-1, 1))
-        path = self.directory / "samples" / f"task_{self.task + 1}_step_{step:06d}.png"
-        write(path, lambda file: save_image(grid, file, format="png"))
+    def save_milestone(self, step, generator, seen, solver=None):
+        """At steps 1, 2, 4, 8, … and the last one: samples, and the generator as it then is."""
+        if step.bit_count() > 1 and step < self.last_step:
+            return
+        name = f"task_{self.task + 1}_step_{step:06d}"
+        rows = common.fixed_samples(generator, seen, solver)
+        self.write(f"samples/{name}.png", common.save_rows, rows)
+        if self.args.snapshots == "log" and step < self.last_step:
+            self.save_generator(f"snapshots/{name}.pt", generator, seen, solver)
 
-    def save_generator(self, name, seen, generator, **others):
-        """A generator as eval.py loads it, with other networks that it needs."""
-        # All that is needed to make the network again and to load it
-        saved = {
-            "method": METHOD,
-            "dataset": self.args.dataset,
-            "categories": self.names,
-            "seen": seen.tolist(),
-            "config": generator.config,
-        }
-        for key, network in {"generator": generator, **others}.items():
-            saved[key] = network.state_dict()
-        write(self.directory / name, lambda file: torch.save(saved, file))
-
-    def save_snapshot(self, step, seen, generator, **others):
-        """The generator inside a task; its standing statistics are those of the task before."""
-        if self.args.snapshots == "log" and step < self.steps:
-            name = f"snapshots/task_{self.task + 1}_step_{step:06d}.pt"
-            self.save_generator(name, seen, generator, **others)
+    def save_generator(self, name, generator, seen, solver):
+        whose = {"method": METHOD, "dataset": self.args.dataset, "names": self.names}
+        saved = common.saved_generator(generator, seen, solver=solver, **whose)
+        self.write(name, torch.save, saved)
 
     def save_checkpoint(self, task, step):
-        # Every process draws random numbers of its own
-        random = {"cpu": torch.get_rng_state()}
-        if self.args.device == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state()
-        of_all = [random] * PROCESSES
-        if PROCESSES > 1:
-            torch.distributed.all_gather_object(of_all, random)
-        # The whole state of training between two steps
+        """The whole state of training between two steps. Here a run ends that a signal stopped."""
+        optimizers = self.optimizers if step else []
         state = {
             "task": task,
             "step": step,
             "elapsed": time.perf_counter() - self.started,
             "log_bytes": self.log_file.tell(),
-            "random": of_all,
             "networks": {name: network.state_dict() for name, network in self.networks.items()},
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         }
-        write(self.directory / "checkpoint.pt", lambda file: torch.save(state, file))
+        self.write("checkpoint.pt", torch.save, state)
         self.saved = f"task {task + 1}, step {step}"
+        if self.stopped:
+            sys.exit(f"stopped at {self.saved}; the same command continues")
 
-    def save_checkpoint_when_due(self, step):
-        """Every --checkpoint-every steps, and when a signal asked to stop."""
-        if self.due:
-            self.save_checkpoint(self.task, step)
-            if self.stopped:
-                sys.exit(f"stopped at {self.saved}; the same command, less --overwrite, continues")
-
-    def end_task(self):
-        """A checkpoint at the start of the next task."""
-        self.first_step = 0
+    def end_task(self, generator, seen, solver=None):
+        """The task's generator, and a checkpoint at the start of the next task."""
+        self.save_generator(f"task_{self.task + 1}.pt", generator, seen, solver)
         self.save_checkpoint(self.task + 1, 0)
-
-    def close(self):
-        # The command can be pasted, whatever the name of the directory is
-        minutes = (time.perf_counter() - self.started) / 60
-        path = shlex.quote(str(self.directory))
-        print(f"done in {minutes:.1f} min; score it with: python eval.py {path}")
-        if PROCESSES > 1:
-            torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+"""Files that are whole or not there at all, folders that one process holds, lines that are printed."""
+
+import contextlib
+import errno
+import os
+import sys
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
+
+
+class CannotWrite(OSError):
+    """A file that cannot be written; the text names it and says why."""
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Raise CannotWrite, which names the file, where writing to it fails."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch.save has errors of its own
+        cause = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise CannotWrite(f"{path} cannot be written ({cause})") from error
+
+
+def write(path, save):
+    """Let save(file) write a file, then put it in place.
+
+    A kill or a full disk leaves the old file, never half a new one. Several processes may do so.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        try:
+            save(temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def hold_lock(path):
+    """Lock a file for this process. Returns it, open: closing it, or the end of the process, unlocks.
+
+    BlockingIOError if another process holds it. None where the file system has no locks.
+    """
+    file = open(path, "a")
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except OSError as error:
+        file.close()
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLOCK):
+            raise BlockingIOError(error.errno, "held by another process", str(path)) from error
+        return None
+    return file
+
+
+def say(line):
+    """Print a line at once. A reader that is gone, or a full disk, does not end the process."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        # From now on nobody reads; Python's own flush at the end must not fail either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def use_any_encoding():
+    """Print escapes for what standard output cannot show, instead of an error.
+
+    Every command calls this once, where it starts.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a stream that a notebook or a test put there may not
+            stream.reconfigure(errors="backslashreplace")

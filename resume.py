@@ -1,0 +1,103 @@
+"""How a run continues: the options that it had, its directory, its checkpoint."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import torch
+
+from files import hold_lock, say, write
+
+# Options that change no result: they may differ when a run continues
+FREE = {"run_dir", "data_dir", "cache_dir", "device", "hardware", "cuda_graph"}
+FREE |= {"snapshots", "log_every", "checkpoint_every"}
+
+
+def parse(parser, method):
+    """The options. One that is not given is that of the run in --run-dir, where there is one.
+
+    Exits with one line where a number is not finite or negative, or what is counted is below 1.
+    """
+    args = parser.parse_args()
+    run_dir = args.run_dir or f"runs/{args.dataset}__{method}__{args.seed}"
+    found = read_arguments(Path(run_dir))
+    defaults = {name: found[name] for name in vars(args) if name in found}
+    # The machine may be another one
+    parser.set_defaults(**defaults | {"run_dir": run_dir, "device": "auto"})
+    args = parser.parse_args()
+
+    for name, value in vars(args).items():
+        option = f"--{name.replace('_', '-')} is {value}"
+        if type(value) is float and not 0 <= value < math.inf:
+            sys.exit(f"error: {option}, expected a number of at least 0")
+        if type(value) is int and name not in ("num_tasks", "seed") and value < 1:
+            sys.exit(f"error: {option}, expected a whole number of at least 1")
+    if not 0 <= args.seed < 2**32:
+        sys.exit(f"error: --seed is {args.seed}, expected 0 to {2**32 - 1}")
+    return args
+
+
+def read_arguments(directory):
+    """What args.json holds; an empty dict where there is none."""
+    path = directory / "args.json"
+    try:
+        return dict(json.loads(path.read_text()))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        sys.exit(f"error: {path} is damaged or not ours ({error}); restore it, or delete the run")
+
+
+def hold_directory(directory, args, at_end):
+    """Make and lock the directory of a run, and write or compare its args.json.
+
+    at_end: an ExitStack, which unlocks. Exits with one line where another run lies there.
+    """
+    where = f"--run-dir {directory}"
+    for folder in ("samples", "snapshots"):
+        (directory / folder).mkdir(parents=True, exist_ok=True)
+    try:
+        lock = hold_lock(directory / "lock")
+    except BlockingIOError:
+        sys.exit(f"error: {where} is in use by another process; choose another")
+    if lock:
+        at_end.enter_context(lock)
+    else:
+        say(f"warning: {where} cannot be locked; start no second process there")
+
+    given = vars(args)
+    found = read_arguments(directory)
+    if not found:
+        checkpoint = directory / "checkpoint.pt"
+        if checkpoint.exists():
+            sys.exit(f"error: {checkpoint} has no args.json beside it; restore it, or delete both")
+        text = json.dumps(given, indent=2) + "\n"
+        write(directory / "args.json", lambda file: file.write_text(text))
+        return
+    advice = "choose another, or delete the run"
+    if found.get("method") != args.method:
+        sys.exit(f"error: {where} holds a run of {found.get('method')}.py; {advice}")
+    if found.keys() != given.keys():
+        options = ", ".join(sorted(found.keys() ^ given.keys()))
+        sys.exit(f"error: {where} holds a run by other code, which differs in {options}; {advice}")
+    differing = []
+    for name in sorted(given.keys() - FREE):
+        if given[name] != found[name]:
+            differing.append(f"{name}: {found[name]} there, {given[name]} here")
+    if differing:
+        sys.exit(f"error: {where} holds another run ({'; '.join(differing)}); {advice}")
+
+
+def read_checkpoint(path):
+    """The last checkpoint of a run, or its beginning."""
+    state = {"task": 0, "step": 0, "elapsed": 0.0, "log_bytes": 0}
+    state |= {"networks": {}, "optimizers": []}
+    if not path.exists():
+        return state
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: found[name] for name in state}
+    except Exception as error:
+        cause = str(error).partition("\n")[0] or type(error).__name__
+        sys.exit(f"error: {path} is damaged or not ours ({cause}); restore it, or delete the run")
