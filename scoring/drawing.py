@@ -4,17 +4,11 @@ import math
 
 import torch
 
-from common import Judge, make_generator
+from common import GROUP, load_generator, pixels
 from scoring.threads import one_thread_each
 
-GROUP = 64  # images normalised together, as in training
 BATCH = 256  # images drawn in one call
 PATIENCE = 4  # z for each image, where a solver has to find a category's images among all
-
-
-def pixels(images):
-    """Images in [−1, 1] → uint8, as a file would hold them."""
-    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def whole_groups(n):
@@ -45,22 +39,13 @@ class SavedGenerator:
     @classmethod
     def load(cls, path, device="cpu", standing=False):
         """From the file that a method script wrote; standing: draw with standing statistics."""
-        snapshot = torch.load(path, map_location=device, weights_only=True)
-        layout = dict(device=device, memory_format=torch.channels_last)
-        generator = make_generator(**snapshot["config"]).to(**layout)
-        generator.load_state_dict(snapshot["generator"])
-        solver = None
-        if "solver" in snapshot:
-            config = snapshot["config"]
-            shape = config["channels"], config["image_size"]
-            solver = Judge(len(snapshot["categories"]), *shape).to(**layout).eval()
-            solver.load_state_dict(snapshot["solver"])
+        generator, solver, saved = load_generator(path, device)
         # Inside a task, those in the file are of the end of the task before
         if standing and "_step_" in path.name:
             with one_thread_each():
-                generator.update_standing_statistics(snapshot["seen"] if solver is None else [0])
+                generator.update_standing_statistics(saved["seen"] if solver is None else [0])
         generator.train(not standing)
-        return cls(generator, snapshot["seen"], snapshot["categories"], solver)
+        return cls(generator, saved["seen"], saved["categories"], solver)
 
     def draw(self, category, n, seed=0, as_pixels=False):
         """n images of one category (its index), float [n, C, H, W] in [−1, 1], or uint8 as pixels.

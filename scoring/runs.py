@@ -17,28 +17,13 @@ ELSEWHERE = (
     "data_dir",
     "cache_dir",
     "data",
-    "overwrite",
+    "schedule",
     "log_every",
     "checkpoint_every",
     "snapshots",
     "cuda_graph",
     "hardware",
 )
-# What runs did before these options came
-BEFORE = {
-    "categories": "",
-    "images_per_category": None,
-    "image_size": 32,
-    "crop": False,
-    "conditioning": "cbn",
-    "processes": 1,
-}
-
-
-def complete(arguments):
-    """The arguments of a run, with those options that it is too old to have."""
-    replay = {"replay": "share"} if arguments["method"].startswith("mergan") else {}
-    return BEFORE | replay | arguments
 
 
 def find_runs(paths):
@@ -95,9 +80,10 @@ class Run:
             raise ValueError(f"dataset is {arguments['dataset']}")
         if not 1 <= arguments["num_tasks"] < 10**4:
             raise ValueError(f"num_tasks is {arguments['num_tasks']}")
-        self.arguments = complete(arguments)
+        self.arguments = arguments
         self.method, self.seed = arguments["method"], arguments["seed"]
         self.tasks, self.iters = arguments["num_tasks"], arguments["iters"]
+        self.categories_per_task = arguments.get("categories_per_task", 1)
 
     def data(self, **changes):
         """The arguments of load_dataset, less split, with those changes that are not None."""

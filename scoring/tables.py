@@ -6,7 +6,7 @@ import json
 import statistics
 
 from scoring.paper import PAPER
-from scoring.runs import ELSEWHERE, SETTING, complete
+from scoring.runs import ELSEWHERE, SETTING
 
 # The paper's order; others follow
 METHODS = ["joint", "sft", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]
@@ -121,7 +121,7 @@ def markdown(results):
     """
     tables = {}
     for result in results:
-        arguments = complete(result["arguments"])
+        arguments = result["arguments"]
         setting = tuple(arguments[name] for name in SETTING)
         scored = (result["fid"]["features"], result["fid"]["samples"], result["samples"])
         scored += (result["statistics"],)
