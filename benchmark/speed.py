@@ -1,22 +1,20 @@
-"""Milliseconds a generator step of every method script, against a plain loop on the same network.
+"""Milliseconds a generator step of every method script, against a plain loop on the same networks.
 
-    python benchmark/speed.py                           # a table, and results/speed_<device>.json
-    python benchmark/speed.py --iters 40 --output DIR   # quicker, to another folder
-    python benchmark/speed.py --profile sft             # the ten operations that take longest
+    python benchmark/speed.py                        # a table, and results/speed_<device>.json
+    python benchmark/speed.py --iters 40 --rounds 1 --output DIR      # quicker, elsewhere
 
-The plain loop is written as public ports of WGAN-GP write it: float32, separate critic passes on
-real and on fake images, batches from a DataLoader on the host, and .item() in every step. Its
-critic's loss is that of sft.py, which is checked before timing. The loop and the scripts run in
-turn on MNIST, each as a process of its own. Of every run the steps before --warmup are left out;
-the rest is read, as a user would, from the rate in metrics.jsonl.
+The plain loop is written as public ports of WGAN-GP write it: separate critic passes on real and on
+fake images, batches from a DataLoader on the host, and .item() in every step. Its critic's loss is
+that of sft.py, which is checked before timing. Everything takes five critic steps. In each round
+the loop and the scripts run in turn on MNIST, each as a process of its own, and a script's speed is
+the ratio of the loop's time to its own in that round. Of every task the steps before --warmup are
+left out; the second task counts, as there every method does its own work.
 
-"images / s" are real ones that the critic sees. "% of peak" are the floating-point operations of
-convolutions and matrix products, against those of a product of large matrices in the same time;
-for the plain loop, which does more, those of sft.py count. Linux only.
+On a CPU that multiplies bfloat16, the scripts run with --amp bf16 too. On a GPU sft.py also runs
+without a CUDA graph, without TF32 and in bfloat16, at 32×32 and, on random images, at 64×64.
 """
 
 import argparse
-import contextlib
 import importlib
 import json
 import os
@@ -26,36 +24,22 @@ import subprocess
 import sys
 import tempfile
 import time
-import unittest.mock
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import common  # noqa: E402
-from common import Critic, Generator, RealImages, load_dataset, normalise  # noqa: E402
 
-# Runs a script with its arguments, and prints the most GPU memory that PyTorch held, in MB
-PEAK = """
-import runpy, sys, torch
-del sys.argv[0]
-runpy.run_path(sys.argv[0], run_name="__main__")
-print(torch.cuda.max_memory_reserved() / 2**20)
-"""
-COLUMNS = (
-    "",
-    "ms a step",
-    "min – max",
-    "images / s",
-    "speed against the plain loop",
-    "cost against sft",
-    "% of peak",
-    "peak MB",
-)
+SCRIPTS = ("sft", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra")
+LOOP = "plain loop"
+
+# --------------------------------------------------------------------------------------------------
+# The plain loop
 
 
 def penalty(critic, real, fake, epsilon):
@@ -64,7 +48,7 @@ def penalty(critic, real, fake, epsilon):
     return ((gradient.norm(2, dim=(1, 2, 3)) - 1) ** 2).mean()
 
 
-def reference_critic_loss(critic, real, fake, labels, epsilon):
+def loop_critic_loss(critic, real, fake, labels, epsilon):
     score_real, logits = critic(real)
     score_fake, _ = critic(fake)
     loss = score_fake.mean() - score_real.mean() + F.cross_entropy(logits, labels)
@@ -81,26 +65,28 @@ def endless_batches(loader):
         yield from loader
 
 
-def reference(args):
+def loop(args):
     """The plain loop on category 0; prints as JSON the milliseconds a step of each window."""
     torch.manual_seed(1)
     common.LeakyReLU.apply = plain_leaky_relu
-    images, labels, names = load_dataset("mnist", args.data_dir, "train")
-    data = torch.utils.data.TensorDataset(normalise(images[labels == 0]), labels[labels == 0])
+    images, labels, names = common.load_dataset("mnist", args.data_dir, "train")
+    of_category = common.normalise(images[labels == 0]), labels[labels == 0]
+    data = torch.utils.data.TensorDataset(*of_category)
     loader = torch.utils.data.DataLoader(data, 64, shuffle=True, drop_last=True)
     batches = endless_batches(loader)
-    generator = Generator(len(names), 1).to(args.device)
-    critic = Critic(len(names), 1).to(args.device)
+    generator = common.Generator(len(names), 1).to(args.device)
+    critic = common.Critic(len(names), 1).to(args.device)
     critic_optimizer = torch.optim.Adam(critic.parameters(), 1e-4, betas=(0.0, 0.9))
     generator_optimizer = torch.optim.Adam(generator.parameters(), 1e-4, betas=(0.0, 0.9))
     y = torch.zeros(1, dtype=torch.long, device=args.device)
-    started, windows = time.time(), []
+    started = time.perf_counter()
+    windows = []
     for step in range(1, args.iters + 1):
         for _ in range(5):
             real, label = (tensor.to(args.device) for tensor in next(batches))
             fake = generator(torch.randn(64, 128, device=args.device), y).detach()
             epsilon = torch.rand(64, 1, 1, 1, device=args.device)
-            loss = reference_critic_loss(critic, real, fake, label, epsilon)
+            loss = loop_critic_loss(critic, real, fake, label, epsilon)
             critic_optimizer.zero_grad()
             loss.backward()
             critic_optimizer.step()
@@ -112,17 +98,18 @@ def reference(args):
         generator_optimizer.step()
         loss.item()
         if step % args.log_every == 0:
+            now = time.perf_counter()
             if step > args.warmup:
-                windows.append(1000 * (time.time() - started) / args.log_every)
-            started = time.time()
+                windows.append(1000 * (now - started) / args.log_every)
+            started = now
     print(json.dumps(windows))
 
 
-def check_reference():
-    """The reference's critic loss and its gradient are those of sft.py, in float64."""
+def check_loop():
+    """The loop's critic loss and its gradient are those of sft.py, in float64."""
     sft = importlib.import_module("sft")
     torch.manual_seed(0)
-    critic = Critic(10, 1).double()
+    critic = common.Critic(10, 1).double()
     real = torch.rand(8, 1, 32, 32).double()
     fake = torch.rand(8, 1, 32, 32).double()
     y = torch.tensor([3])
@@ -130,235 +117,141 @@ def check_reference():
     of_sft = sft.critic_loss(critic, real, fake, y, 1.0)
     of_sft = of_sft + 10 * sft.gradient_penalty(critic, real, fake)
     torch.manual_seed(7)
-    of_loop = reference_critic_loss(critic, real, fake, y.expand(8), torch.rand(8, 1, 1, 1))
+    of_loop = loop_critic_loss(critic, real, fake, y.expand(8), torch.rand(8, 1, 1, 1))
     weights = list(critic.parameters())
     gradients = [torch.autograd.grad(loss, weights) for loss in (of_sft, of_loop)]
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
 
 
-def child(command, log, device="cpu"):
-    """Run a command. Returns the lines that it prints and its peak memory in MB.
-
-    On a GPU that is what PyTorch held there, else the resident memory.
-    """
-    command = ["-c", PEAK, *command] if device == "cuda" else command
-    with open(log, "w+") as file:
-        process = subprocess.Popen([sys.executable, *map(str, command)], stdout=file, cwd=ROOT)
-        _, status, usage = os.wait4(process.pid, 0)
-        file.seek(0)
-        output = file.read().splitlines()
-    if status:
-        sys.exit(f"error: {' '.join(map(str, command))} failed")
-    return output, float(output.pop()) if device == "cuda" else usage.ru_maxrss / 1024
+# --------------------------------------------------------------------------------------------------
+# Timing
 
 
-def measure(script, tasks, args, scratch):
-    """One run of a script: {task: milliseconds a step of each window}, and its peak memory."""
+def native_bfloat16(device):
+    return device == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+
+def cases(device, photographs):
+    """What is timed: {name: (script, options, environment)}. photographs: a folder of images."""
+    found = {}
+    for script in SCRIPTS:
+        found[script] = (script, [], {})
+        if device == "cpu" and native_bfloat16(device):
+            found[f"{script}, bfloat16"] = (script, ["--amp", "bf16"], {})
+    if device == "cuda":
+        large = ["--dataset", "folder", "--data-dir", photographs]
+        for size, options in (("32×32", []), ("64×64", large)):
+            found[f"sft, {size}"] = ("sft", options, {})
+            found[f"sft, {size}, no graph"] = ("sft", [*options, "--cuda-graph", "off"], {})
+            found[f"sft, {size}, no TF32"] = ("sft", options, {"NVIDIA_TF32_OVERRIDE": "0"})
+            found[f"sft, {size}, bfloat16"] = ("sft", [*options, "--amp", "bf16"], {})
+    return found
+
+
+def make_photographs(folder):
+    """Two categories of random images."""
+    random = np.random.default_rng(0)
+    for category in ("a", "b"):
+        (folder / category).mkdir(parents=True)
+        for number in range(200):
+            pixels = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / category / f"{number}.png")
+
+
+def child(command, environment):
+    """Run a command. Returns what it prints; exits where it fails."""
+    words = [sys.executable, *map(str, command)]
+    done = subprocess.run(words, env=os.environ | environment, cwd=ROOT, capture_output=True)
+    if done.returncode:
+        sys.exit(f"error: {' '.join(words)} failed: {done.stderr.decode().strip()}")
+    return done.stdout.decode()
+
+
+def time_loop(args):
+    """Milliseconds a step of the plain loop: the median over windows."""
+    options = ["--iters", args.iters, "--warmup", args.warmup, "--log-every", args.log_every]
+    options += ["--device", args.device, "--data-dir", args.data_dir]
+    return statistics.median(json.loads(child([__file__, "--loop", *options], {})))
+
+
+def time_script(script, own_options, environment, args, scratch):
+    """Milliseconds a step in a script's second task: the median over windows."""
     run_dir = Path(scratch) / f"{script}-{time.time_ns()}"
-    options = ["--data-dir", args.data_dir, "--run-dir", run_dir, "--num-tasks", tasks]
-    options += ["--iters", args.iters, "--log-every", args.log_every, "--device", args.device]
-    options += ["--checkpoint-every", 10**6]
-    _, memory = child([f"{script}.py", *options], Path(scratch) / "log", args.device)
-    windows = {}
-    for line in (run_dir / "metrics.jsonl").read_text().splitlines():
-        line = json.loads(line)
-        if line["step"] > args.warmup:
-            windows.setdefault(line["task"], []).append(1000 / line["it_per_s"])
-    return windows, memory
-
-
-class Operations(TorchDispatchMode):
-    """Counts floating-point operations of matrix products and convolutions, backward too."""
-
-    count = 0
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        result = operation(*args, **kwargs)
-        formula = flop_registry.get(operation.overloadpacket)
-        if formula:
-            self.count += formula(*args, **kwargs, out_val=result)
-        return result
-
-
-def operations(script, args):
-    """Print the floating-point operations of one generator step of a script's second task."""
-    counts, module = [], importlib.import_module(script)
-
-    def counted(update, real_images):  # in the place of a CUDA graph
-        def step():
-            with Operations() as operations:
-                values = update()
-            counts.append(operations.count)
-            return values
-
-        return step
-
-    with contextlib.ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory())
-        options = ["--data-dir", args.data_dir, "--run-dir", scratch, "--device", "cpu"]
-        options += ["--num-tasks", 2, "--iters", 1]
-        if script in ("ewc", "rewc"):
-            options += ["--fisher-samples", 2]
-        sys.argv = [f"{script}.py", *map(str, options)]
-        stack.enter_context(unittest.mock.patch("common.CudaGraph", counted))
-        stack.enter_context(unittest.mock.patch.object(RealImages, "static", True))
-        stack.enter_context(contextlib.redirect_stdout(None))
-        module.main()
-    print(counts[-1])
-
-
-def matrix_peak(device):
-    """Floating-point operations per second of a product of large matrices, as scripts multiply."""
-    bf16 = device == "cpu" and torch.cpu._is_avx512_bf16_supported()
-    # On a GPU TF32, as in convolutions
-    torch.set_float32_matmul_precision("highest" if device == "cpu" else "high")
-    size, seconds = 2048 if device == "cpu" else 8192, []
-    a = torch.randn(size, size, device=device, dtype=torch.bfloat16 if bf16 else torch.float32)
-    for _ in range(20):
-        started = time.perf_counter()
-        b = a @ a
-        b[0, 0].item()
-        seconds.append(time.perf_counter() - started)
-    return 2 * size**3 / statistics.median(seconds[5:])
-
-
-def profile(script, args):
-    """Print the ten operations of --iters steps that take the most time, start-up included."""
-    with tempfile.TemporaryDirectory() as scratch:
-        options = ["--data-dir", args.data_dir, "--run-dir", scratch, "--device", args.device]
-        options += ["--num-tasks", 1, "--iters", args.iters]
-        sys.argv = [f"{script}.py", *map(str, options)]
-        with torch.profiler.profile() as profiler:
-            importlib.import_module(script).main()
-    by = f"self_{args.device}_time_total"
-    print(profiler.key_averages().table(sort_by=by, row_limit=10, max_name_column_width=40))
+    options = ["--schedule", "paper", "--num-tasks", 2, "--iters", args.iters]
+    options += ["--log-every", args.log_every, "--checkpoint-every", 10**6]
+    options += ["--data-dir", args.data_dir, "--run-dir", run_dir, "--device", args.device]
+    child([f"{script}.py", *options, *own_options], environment)
+    lines = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
+    counted = [line for line in lines if line["task"] == 2 and line["step"] > args.warmup]
+    return statistics.median(1000 / line["it_per_s"] for line in counted)
 
 
 def device_name(device):
-    """The GPU's name, or the CPU's and whether it multiplies bfloat16 natively."""
+    """The GPU's name, or the CPU's and its instructions."""
     if device == "cuda":
         return torch.cuda.get_device_name()
-    native = {
-        "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
-        "amx_tile": torch.cpu._is_amx_tile_supported(),
-    }
-    native = ", ".join(name for name in native if native[name]) or "no native bfloat16"
     model = platform.processor()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((x.split(": ")[1] for x in lines if x.startswith("model name")), model)
-    return f"{model} ({native})"
+    bf16 = ", bfloat16" if native_bfloat16(device) else ""
+    return f"{model} ({torch.backends.cpu.get_cpu_capability()}{bf16})"
 
 
 def parse_args():
-    about = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=about)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
-    add("--scripts", default="sft,ewc,rewc,dgr,mergan_jtr,mergan_ra", help="[%(default)s]")
     add("--iters", type=int, default=60, help="generator steps per task and run [%(default)s]")
     add("--warmup", type=int, default=20, help="steps left out of each task [%(default)s]")
     add("--log-every", type=int, default=10, help="steps per timed window [%(default)s]")
     add("--rounds", type=int, default=3, help="runs of each, in turn [%(default)s]")
-    add("--flat", type=int, default=0, help="JTR and RA on so many tasks: task 2 against the last")
     add("--data-dir", type=Path, default=ROOT / "data", help="folder of MNIST [data]")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     add("--device", choices=("cpu", "cuda"), default=device, help="[%(default)s]")
     add("--output", type=Path, default=ROOT / "results", help="folder of the file [results]")
-    add("--profile", metavar="SCRIPT", help="print its most expensive operations, and end")
-    add("--reference", action="store_true", help=argparse.SUPPRESS)
-    add("--operations", help=argparse.SUPPRESS)
+    add("--loop", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.data_dir = args.data_dir.resolve()
-    timed = args.iters // args.log_every * args.log_every > args.warmup
-    if not (timed or args.profile or args.operations):
+    if args.iters // args.log_every * args.log_every <= args.warmup:
         expected = f"a window of --log-every {args.log_every} after --warmup {args.warmup}"
         parser.error(f"--iters is {args.iters}, expected {expected}")
     return args
 
 
-def measure_all(args):
-    """{name: milliseconds of windows}, {name: peak MB}, {name: operations}, {script: ratio}."""
-    times, memory, counts, flat = {}, {}, {}, {}
-    scripts = list(dict.fromkeys(["sft", *args.scripts.split(",")]))  # sft.py is the measure
-    this_file = Path(__file__)
-    data = ["--data-dir", args.data_dir]
-    with tempfile.TemporaryDirectory() as scratch:
-        log = Path(scratch) / "log"
-        for script in scripts:
-            output, _ = child([this_file, "--operations", script, *data], log)
-            counts[script] = int(output[-1])
-        for _ in range(args.rounds):
-            options = ["--iters", args.iters, "--warmup", args.warmup]
-            options += ["--log-every", args.log_every, "--device", args.device]
-            command = [this_file, "--reference", *options, *data]
-            output, memory["plain loop"] = child(command, log, args.device)
-            times.setdefault("plain loop", []).extend(json.loads(output[-1]))
-            for script in scripts:
-                # In task 2 every method does its own work
-                windows, memory[script] = measure(script, 2, args, scratch)
-                times.setdefault(script, []).extend(windows[2])
-        for script in ("mergan_jtr", "mergan_ra") if args.flat else ():
-            windows, _ = measure(script, args.flat, args, scratch)
-            flat[script] = statistics.median(windows[args.flat]) / statistics.median(windows[2])
-    return times, memory, counts, flat
-
-
 def main():
     args = parse_args()
-    if args.reference:
-        return reference(args)
-    if args.operations:
-        return operations(args.operations, args)
-    if args.profile:
-        return profile(args.profile, args)
-    check_reference()
-    times, memory, counts, flat = measure_all(args)
-    peak = matrix_peak(args.device)
+    if args.loop:
+        loop(args)
+        return
+    check_loop()
+    times = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        photographs = Path(scratch) / "photographs"
+        make_photographs(photographs)
+        for _ in range(args.rounds):
+            times.setdefault(LOOP, []).append(time_loop(args))
+            for name, case in cases(args.device, photographs).items():
+                times.setdefault(name, []).append(time_script(*case, args, scratch))
 
-    # The table
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    base, sft = medians["plain loop"], medians["sft"]
-    digits = 0 if base > 100 else 2
+    print("| | ms a step | speed against the plain loop | min – max |\n| --- | --- | --- | --- |")
     rows = {}
-    print("| " + " | ".join(COLUMNS) + " |\n" + "|" + " --- |" * len(COLUMNS))
-    for name, ms in medians.items():
-        least, most = min(times[name]), max(times[name])
-        gflop = counts.get(name, counts["sft"]) / 1e9
-        share = gflop * 1e12 / ms / peak
-        images = 5 * 64 * 1000 / ms
-        rows[name] = {
-            "ms": ms,
-            "min": least,
-            "max": most,
-            "images_per_s": images,
-            "speedup": base / ms,
-            "cost": ms / sft,
-            "gflop": gflop,
-            "share_of_peak": share,
-            "peak_mb": memory[name],
-        }
-        cells = [name, f"{ms:.{digits}f}", f"{least:.{digits}f} – {most:.{digits}f}"]
-        cells += [f"{images:.0f}", f"{base / ms:.2f}×", f"{ms / sft:.2f}×", f"{100 * share:.0f}"]
-        print("| " + " | ".join([*cells, f"{memory[name]:.0f}"]) + " |")
-    for script, ratio in flat.items():
-        print(f"\n{script}: task {args.flat} costs {ratio:.2f}× task 2")
-
-    # The file
+    for name, milliseconds in times.items():
+        speeds = [base / ms for base, ms in zip(times[LOOP], milliseconds)]
+        rows[name] = {"ms": milliseconds, "speed": speeds}
+        middle = f"{statistics.median(milliseconds):.4g} | {statistics.median(speeds):.2f}×"
+        print(f"| {name} | {middle} | {min(speeds):.2f} – {max(speeds):.2f} |")
     report = {
         "device": device_name(args.device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "python": platform.python_version(),
-        "arguments": {k: str(v) for k, v in vars(args).items() if k not in ("data_dir", "output")},
+        "arguments": {k: v for k, v in vars(args).items() if k not in ("data_dir", "output")},
         "rows": rows,
-        "flat": flat,
-        "matrix_peak_gflops": peak / 1e9,
     }
     args.output.mkdir(parents=True, exist_ok=True)
-    path = args.output / f"speed_{args.device}.json"
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(f"\nwrote {path.relative_to(ROOT)}")
+    text = json.dumps(report, indent=1) + "\n"
+    common.write(args.output / f"speed_{args.device}.json", lambda file: file.write_text(text))
 
 
 if __name__ == "__main__":
