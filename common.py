@@ -683,8 +683,9 @@ def load_dataset(
 def load_tasks(args, categories_in_batch):
     """load_dataset() of the training images by a method script's options, with its tasks.
 
-    Sets args.num_tasks where it is 0. categories_in_batch(args, total): how many categories share a
-    batch, of so many that the run learns. Exits before images are decoded if options do not fit.
+    categories_in_batch(args, total): how many categories share a batch at most, of so many that the
+    run learns. Sets args.num_tasks where it is 0, and args.data to a fingerprint of the images.
+    Exits before images are decoded if options do not fit.
     """
 
     def check_names(names):
@@ -699,7 +700,9 @@ def load_tasks(args, categories_in_batch):
             found = f"--batch-size is {args.batch_size}, for {shared} categories in a batch"
             sys.exit(f"error: {found}; expected at least 2 images of each: {2 * shared}")
 
-    return load_dataset(split="train", check_names=check_names, **data_options(vars(args)))
+    data = load_dataset(split="train", check_names=check_names, **data_options(vars(args)))
+    args.data = fingerprint(*data)
+    return data
 
 
 def choose_device(args, number):

@@ -1,8 +1,8 @@
 """MeRGAN-JTR, joint training with replay: a frozen generator replays the past to both networks.
 
 Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN"), section 4.1. An AC-GAN
-with a Wasserstein critic and gradient penalty learns one category after another; the images of past
-categories are painted by a copy of the generator from the end of the task before.
+with a Wasserstein critic and gradient penalty learns one category after another. A frozen copy of
+the generator from the end of the task before paints the past ones.
 A stopped run continues when its command is given again.
 
     python mergan_jtr.py --dataset mnist
@@ -67,8 +67,6 @@ def parse_args():
     args = common.parse(parser, METHOD)
 
     # Defaults that depend on the machine and the data set
-    if args.device == "auto":
-        args.device = "cuda" if torch.cuda.is_available() else "cpu"
     if args.schedule is None:
         args.schedule = "paper" if args.device == "cuda" else "short"
     short = args.schedule == "short"
@@ -176,9 +174,6 @@ def train(args, run, images, labels, names):
         past = seen[:first]  # the categories that are replayed
         parts = max(len(past), 1) if args.replay == "share" else 1  # of a batch of replays
         n_past = args.batch_size // parts
-        weight_past = parts / len(
-            y
-        )  # a past category weighs as a new one; if full, all together do
         real_images.begin(task, y, n, args.critic_steps)
 
         # Adam starts afresh in every task
@@ -202,7 +197,7 @@ def train(args, run, images, labels, names):
                             replay = replay_generator(z, past)
                             fake = generator(z, past)
                         loss_past = critic_loss(critic, replay, fake, past, args.lambda_cls)
-                        loss_critic += weight_past * loss_past
+                        loss_critic += parts / len(y) * loss_past  # if shared, each weighs the same
                     loss_critic += args.lambda_gp * penalty
                 critic_optimizer.zero_grad()
                 loss_critic.backward(inputs=critic_weights)
@@ -216,7 +211,7 @@ def train(args, run, images, labels, names):
                 if len(past):
                     fake = generator(noise(past, n_past), past)
                     loss_past = generator_loss(critic, fake, past, args.lambda_cls)
-                    loss_generator += weight_past * loss_past
+                    loss_generator += parts / len(y) * loss_past
             generator_optimizer.zero_grad()
             loss_generator.backward(inputs=generator_weights)
             average([weight.grad for weight in generator_weights])
@@ -254,10 +249,10 @@ def main():
     common.use_any_encoding()
     args = parse_args()
     try:
-        data = common.load_tasks(args, categories_in_batch)
+        images, labels, names = common.load_tasks(args, categories_in_batch)
         with contextlib.ExitStack() as at_end:
-            run = Run(args, *data, at_end)
-            train(args, run, *data)
+            run = Run(args, names, at_end)
+            train(args, run, images, labels, names)
             path = shlex.quote(args.run_dir)  # can be pasted, whatever its name is
             common.say(f"{path} is finished; score it with: python eval.py {path}")
     except OSError as error:
@@ -283,16 +278,14 @@ class Run:
     A run that was killed at any moment continues from its checkpoint to the same weights.
     """
 
-    def __init__(self, args, images, labels, names, at_end):
+    def __init__(self, args, names, at_end):
         """Begin, or continue; exits where that cannot be. at_end: closes what is opened here."""
         self.args = args
         self.names = names
         self.directory = Path(args.run_dir)
         self.stopped = False  # by a signal
         self.printed = -math.inf  # the time of the last line of progress
-        args.method = METHOD
         args.processes = PROCESSES
-        args.data = common.fingerprint(images, labels, names)
         args.hardware = common.choose_device(args, LOCAL_RANK)
 
         # The first process speaks, and holds the directory; every process reads the checkpoint
@@ -320,9 +313,9 @@ class Run:
                 at_end.callback(signal.signal, number, signal.signal(number, self.stop))
 
         other = "short" if args.schedule == "paper" else "paper"
-        rates = f"learning rate {args.learning_rate:g}, {args.critic_steps} critic steps"
         common.say(f"{METHOD}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}")
-        common.say(f"schedule: {args.schedule} ({rates}); the other one: --schedule {other}")
+        common.say(f"learning rate {args.learning_rate:g}, critic steps {args.critic_steps}")
+        common.say(f"schedule: {args.schedule}; the other one: --schedule {other}")
         common.say(f"{args.device} ({args.hardware}), processes: {PROCESSES}, amp: {args.amp}")
         common.say(f"results: {self.directory}, beginning at {self.saved}")
 
@@ -335,8 +328,7 @@ class Run:
     def steps(self, task, steps, *optimizers):
         """The numbers of the task's steps that are left. Between two of them come checkpoints.
 
-        A step's random numbers are a function of seed, process, task and step: a run that continues
-        draws what the whole run would have drawn.
+        Random numbers are a function of seed, process, task and step, so no checkpoint holds them.
         """
         self.task, self.last_step, self.optimizers = task, steps, optimizers
         for optimizer, state in zip(optimizers, self.checkpoint["optimizers"]):
@@ -401,8 +393,8 @@ class Run:
             self.save_generator(f"snapshots/{name}.pt", generator, seen, solver)
 
     def save_generator(self, name, generator, seen, solver):
-        whose = {"method": METHOD, "dataset": self.args.dataset, "names": self.names}
-        saved = common.saved_generator(generator, seen, solver=solver, **whose)
+        whose = self.names, METHOD, self.args.dataset
+        saved = common.saved_generator(generator, seen, *whose, solver)
         self.write(name, torch.save, saved)
 
     def save_checkpoint(self, task, step):

@@ -1,9 +1,8 @@
 """MeRGAN-RA, replay alignment: the generator keeps painting the past pixel by pixel.
 
 Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN"), section 4.2. An AC-GAN
-with a Wasserstein critic and gradient penalty learns one category after another. A copy of the
-generator from the end of the task before says what the past looked like; the critic sees only the
-current category.
+with a Wasserstein critic and gradient penalty learns one category after another. A frozen copy from
+the end of the task before says what the past looked like; the critic sees only the new category.
 A stopped run continues when its command is given again.
 
     python mergan_ra.py --dataset mnist
@@ -65,14 +64,11 @@ def parse_args():
     add("--checkpoint-every", type=int, default=500, help="in steps [%(default)s]")
     # The method's own
     add("--lambda-ra", type=float, help="weight of the alignment [1e-3; svhn: 1e-2]")
-    alignments = ("equation", "code")
-    add("--alignment", choices=alignments, default="equation", help="as in the paper's …")
+    add("--alignment", choices=("equation", "code"), default="equation", help="its weight's source")
     add("--replay", choices=("share", "full"), help="batch per past category [share; lsun: full]")
     args = common.parse(parser, METHOD)
 
     # Defaults that depend on the machine and the data set
-    if args.device == "auto":
-        args.device = "cuda" if torch.cuda.is_available() else "cpu"
     if args.schedule is None:
         args.schedule = "paper" if args.device == "cuda" else "short"
     short = args.schedule == "short"
@@ -136,9 +132,8 @@ def generator_loss(critic, fake, y, lambda_cls):
 def replay_alignment(fake, replay, divisor):
     """½ Σ ‖G_t(z,c) − G_{t−1}(z,c)‖² over a batch of the past, MeRGAN section 4.2. A scalar.
 
-    The paper's expectation over z and c < t, times the size of the batch: a sum over images and
-    pixels, as in the authors' code. fake, replay: [N, C, H, W], by the generator and its frozen
-    copy from the same z and c. divisor: 1, or by how much less the past shall weigh.
+    As in the authors' code a sum over images and pixels: the paper's expectation times a batch.
+    fake, replay: [N, C, H, W], by the generator and its frozen copy from the same z and c.
     """
     return (fake - replay).square().sum() / (2 * divisor)
 
@@ -191,11 +186,8 @@ def train(args, run, images, labels, names):
         n = args.batch_size // len(y)
         past = seen[:first]  # the categories that are replayed
         parts = max(len(past), 1) if args.replay == "share" else 1  # of a batch of replays
-        n_past = args.batch_size // parts
-        # The equation's weight is the same in every task; the authors' code divides what shares a
-        # batch by the number of past categories, and not what has a batch for each
-        same = (args.alignment == "equation") == (args.replay == "share")
-        divisor = 1 if same else max(len(past), 1)
+        # The equation weighs the past alike in every task; the authors' code, a shared batch less
+        divisor = parts if args.alignment == "code" else len(past) / parts
         real_images.begin(task, y, n, args.critic_steps)
 
         # Adam starts afresh in every task
@@ -225,7 +217,7 @@ def train(args, run, images, labels, names):
                 # Align with the frozen copy on the past
                 alignment = torch.zeros((), device=device)
                 if len(past):
-                    z = noise(past, n_past)
+                    z = noise(past, args.batch_size // parts)
                     with torch.no_grad():
                         replay = replay_generator(z, past)
                     alignment = replay_alignment(generator(z, past), replay, divisor)
@@ -267,10 +259,10 @@ def main():
     common.use_any_encoding()
     args = parse_args()
     try:
-        data = common.load_tasks(args, categories_in_batch)
+        images, labels, names = common.load_tasks(args, categories_in_batch)
         with contextlib.ExitStack() as at_end:
-            run = Run(args, *data, at_end)
-            train(args, run, *data)
+            run = Run(args, names, at_end)
+            train(args, run, images, labels, names)
             path = shlex.quote(args.run_dir)  # can be pasted, whatever its name is
             common.say(f"{path} is finished; score it with: python eval.py {path}")
     except OSError as error:
@@ -296,16 +288,14 @@ class Run:
     A run that was killed at any moment continues from its checkpoint to the same weights.
     """
 
-    def __init__(self, args, images, labels, names, at_end):
+    def __init__(self, args, names, at_end):
         """Begin, or continue; exits where that cannot be. at_end: closes what is opened here."""
         self.args = args
         self.names = names
         self.directory = Path(args.run_dir)
         self.stopped = False  # by a signal
         self.printed = -math.inf  # the time of the last line of progress
-        args.method = METHOD
         args.processes = PROCESSES
-        args.data = common.fingerprint(images, labels, names)
         args.hardware = common.choose_device(args, LOCAL_RANK)
 
         # The first process speaks, and holds the directory; every process reads the checkpoint
@@ -333,9 +323,9 @@ class Run:
                 at_end.callback(signal.signal, number, signal.signal(number, self.stop))
 
         other = "short" if args.schedule == "paper" else "paper"
-        rates = f"learning rate {args.learning_rate:g}, {args.critic_steps} critic steps"
         common.say(f"{METHOD}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}")
-        common.say(f"schedule: {args.schedule} ({rates}); the other one: --schedule {other}")
+        common.say(f"learning rate {args.learning_rate:g}, critic steps {args.critic_steps}")
+        common.say(f"schedule: {args.schedule}; the other one: --schedule {other}")
         common.say(f"{args.device} ({args.hardware}), processes: {PROCESSES}, amp: {args.amp}")
         common.say(f"results: {self.directory}, beginning at {self.saved}")
 
@@ -348,8 +338,7 @@ class Run:
     def steps(self, task, steps, *optimizers):
         """The numbers of the task's steps that are left. Between two of them come checkpoints.
 
-        A step's random numbers are a function of seed, process, task and step: a run that continues
-        draws what the whole run would have drawn.
+        Random numbers are a function of seed, process, task and step, so no checkpoint holds them.
         """
         self.task, self.last_step, self.optimizers = task, steps, optimizers
         for optimizer, state in zip(optimizers, self.checkpoint["optimizers"]):
@@ -414,8 +403,8 @@ class Run:
             self.save_generator(f"snapshots/{name}.pt", generator, seen, solver)
 
     def save_generator(self, name, generator, seen, solver):
-        whose = {"method": METHOD, "dataset": self.args.dataset, "names": self.names}
-        saved = common.saved_generator(generator, seen, solver=solver, **whose)
+        whose = self.names, METHOD, self.args.dataset
+        saved = common.saved_generator(generator, seen, *whose, solver)
         self.write(name, torch.save, saved)
 
     def save_checkpoint(self, task, step):

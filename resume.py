@@ -35,6 +35,9 @@ def parse(parser, method):
             sys.exit(f"error: {option}, expected a whole number of at least 1")
     if not 0 <= args.seed < 2**32:
         sys.exit(f"error: --seed is {args.seed}, expected 0 to {2**32 - 1}")
+    if args.device == "auto":
+        args.device = "cuda" if torch.cuda.is_available() else "cpu"
+    args.method = method
     return args
 
 

@@ -63,8 +63,6 @@ def parse_args():
     args = common.parse(parser, METHOD)
 
     # Defaults that depend on the machine and the data set
-    if args.device == "auto":
-        args.device = "cuda" if torch.cuda.is_available() else "cpu"
     if args.schedule is None:
         args.schedule = "paper" if args.device == "cuda" else "short"
     short = args.schedule == "short"
@@ -227,10 +225,10 @@ def main():
     common.use_any_encoding()
     args = parse_args()
     try:
-        data = common.load_tasks(args, categories_in_batch)
+        images, labels, names = common.load_tasks(args, categories_in_batch)
         with contextlib.ExitStack() as at_end:
-            run = Run(args, *data, at_end)
-            train(args, run, *data)
+            run = Run(args, names, at_end)
+            train(args, run, images, labels, names)
             path = shlex.quote(args.run_dir)  # can be pasted, whatever its name is
             common.say(f"{path} is finished; score it with: python eval.py {path}")
     except OSError as error:
@@ -256,16 +254,14 @@ class Run:
     A run that was killed at any moment continues from its checkpoint to the same weights.
     """
 
-    def __init__(self, args, images, labels, names, at_end):
+    def __init__(self, args, names, at_end):
         """Begin, or continue; exits where that cannot be. at_end: closes what is opened here."""
         self.args = args
         self.names = names
         self.directory = Path(args.run_dir)
         self.stopped = False  # by a signal
         self.printed = -math.inf  # the time of the last line of progress
-        args.method = METHOD
         args.processes = PROCESSES
-        args.data = common.fingerprint(images, labels, names)
         args.hardware = common.choose_device(args, LOCAL_RANK)
 
         # The first process speaks, and holds the directory; every process reads the checkpoint
@@ -293,9 +289,9 @@ class Run:
                 at_end.callback(signal.signal, number, signal.signal(number, self.stop))
 
         other = "short" if args.schedule == "paper" else "paper"
-        rates = f"learning rate {args.learning_rate:g}, {args.critic_steps} critic steps"
         common.say(f"{METHOD}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}")
-        common.say(f"schedule: {args.schedule} ({rates}); the other one: --schedule {other}")
+        common.say(f"learning rate {args.learning_rate:g}, critic steps {args.critic_steps}")
+        common.say(f"schedule: {args.schedule}; the other one: --schedule {other}")
         common.say(f"{args.device} ({args.hardware}), processes: {PROCESSES}, amp: {args.amp}")
         common.say(f"results: {self.directory}, beginning at {self.saved}")
 
@@ -308,8 +304,7 @@ class Run:
     def steps(self, task, steps, *optimizers):
         """The numbers of the task's steps that are left. Between two of them come checkpoints.
 
-        A step's random numbers are a function of seed, process, task and step: a run that continues
-        draws what the whole run would have drawn.
+        Random numbers are a function of seed, process, task and step, so no checkpoint holds them.
         """
         self.task, self.last_step, self.optimizers = task, steps, optimizers
         for optimizer, state in zip(optimizers, self.checkpoint["optimizers"]):
@@ -374,8 +369,8 @@ class Run:
             self.save_generator(f"snapshots/{name}.pt", generator, seen, solver)
 
     def save_generator(self, name, generator, seen, solver):
-        whose = {"method": METHOD, "dataset": self.args.dataset, "names": self.names}
-        saved = common.saved_generator(generator, seen, solver=solver, **whose)
+        whose = self.names, METHOD, self.args.dataset
+        saved = common.saved_generator(generator, seen, *whose, solver)
         self.write(name, torch.save, saved)
 
     def save_checkpoint(self, task, step):
