@@ -135,7 +135,7 @@ def ewc_penalty(fisher, distances):
 
 @torch.no_grad()
 def sample_gradients(generator, y, z, v, chunk=16):
-    """Yields ∂(v·G(z,c))/∂θ of each sample by itself: lists of tensors [chunk, …], one for each θ_i.
+    """Yields ∂(v·G(z,c))/∂θ of each sample by itself: lists of tensors [chunk, …], one for each θ.
 
     A WGAN has no likelihood. Here G(z,c) is the mean of a Gaussian of unit variance, whose Fisher
     information E[JᵀJ], J = ∂G/∂θ, is that of v·G(z,c) with v ~ N(0, I). The penalty then is the

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, folders that one process holds, lines that are printed."""
+"""Files that are whole or not there at all, locks, and lines that are printed."""
 
 import contextlib
 import errno
@@ -41,7 +41,7 @@ def write(path, save):
 
 
 def hold_lock(path):
-    """Lock a file for this process. Returns it, open: closing it, or the end of the process, unlocks.
+    """Lock a file for this process. Returns it, open: closing it or the process's end unlocks it.
 
     BlockingIOError if another process holds it. None where the file system has no locks.
     """
