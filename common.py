@@ -568,7 +568,6 @@ def load_dataset(
             where=data_dir,
             sources=sources,
             official=official,
-            asked=asked,
             split=split,
             size=image_size or DATASETS[dataset],
             crop=crop,

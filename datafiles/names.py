@@ -26,13 +26,18 @@ def parse_categories(text):
 
 
 def write_categories(names):
-    """What to type after --categories, on a shell's command line, for these names."""
+    """The option for these names, as a shell takes it; a name may begin with "-"."""
     quoted = []
     for name in names:
         if "," in name or '"' in name:
             name = '"' + name.replace('"', '""') + '"'
         quoted.append(name)
-    return shlex.quote(",".join(quoted))
+    return f"--categories={shlex.quote(','.join(quoted))}"
+
+
+def control_characters(text):
+    """Whether a text holds a line end or another control character."""
+    return any(unicodedata.category(character) == "Cc" for character in text)
 
 
 def composed(name):
@@ -61,6 +66,14 @@ def match(asked, available):
         else:
             found.append(None)
     return found
+
+
+def in_other_capitals(name, available):
+    """The name of those available that differs only in capitals, or None."""
+    for other in available:
+        if composed(other).casefold() == composed(name).casefold():
+            return other
+    return None
 
 
 def natural_order(name):

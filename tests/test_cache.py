@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, photograph, refused
 
 from common import load_dataset
-from datafiles import cache
+from datafiles import build
 from datafiles.locks import lock
 
 PREPARE = [sys.executable, "prepare.py", "--dataset", "folder", "--image-size", "32", "--data-dir"]
@@ -39,7 +39,7 @@ def changed(code, *arguments):
 def test_a_second_call_reads_the_cache_and_a_changed_folder_is_decoded_again(photos, monkeypatch):
     before = np.array(load(photos)[0])
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "decode", None)
+        patch.setattr(build, "decode", None)
         assert np.array_equal(load(photos)[0], before)
     for path in (photos / "attic").iterdir():
         photograph(5).save(path)
@@ -65,8 +65,8 @@ def test_a_ready_cache_is_read_without_writing(photos, monkeypatch):
 
 
 def test_a_killed_build_leaves_no_cache_and_the_next_one_is_whole(photos, tmp_path):
-    slow = "from datafiles import cache; import time; decode = cache.decode\n"
-    slow += "cache.decode = lambda *arguments: (time.sleep(0.3), decode(*arguments))[1]"
+    slow = "from datafiles import build; import time; decode = build.decode\n"
+    slow += "build.decode = lambda *arguments: (time.sleep(0.3), decode(*arguments))[1]"
     process = changed(slow, photos)
     while not list((photos / ".cache").glob("*.tmp")):
         assert process.poll() is None
@@ -119,7 +119,7 @@ def test_a_cache_of_the_wrong_size_is_named(photos):
 def test_a_disk_without_room_is_told_before_decoding(photos, monkeypatch):
     usage = shutil._ntuple_diskusage(10**6, 10**6, 10**4)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    monkeypatch.setattr(cache, "decode", None)
+    monkeypatch.setattr(build, "decode", None)
     message = refused("folder", photos, "train", image_size=32)
     assert "0.00 GB free, the cache of 60 images needs" in message
 
