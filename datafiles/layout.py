@@ -149,7 +149,9 @@ def find_categories(root, asked):
             found += f" ({names[0]})"
         files = files_below(root)
         packed = [name for name in files if suffix(name) in PACKED]
-        advice = f"unpack {shorten(packed)}" if packed else ""
+        advice = "put the images, as files, into a folder for each category"
+        if packed:
+            advice = f"unpack {shorten(packed)}"
         raise Unknown(f"{found}, and files: {count_files(files) or 'none'}", advice)
     return {name: root / name for name in names}
 
@@ -174,7 +176,7 @@ def check_folders(root, names, asked):
         others = [name for name in names if name not in splits]
         if not any(inner.values()):
             advice += f"; if they are categories, use {write_categories(names)}"
-        elif len(others) > 1:
+        if len(others) > 1:
             advice += f"; to learn only the other folders, use {write_categories(others)}"
         raise Unknown(f"found folders named as splits: {shorten(splits)}", advice)
     inside = [f"{name}/{folder}" for name in names for folder in inner[name] if split_of(folder)]
@@ -206,8 +208,7 @@ def find_tests(root, train, asked):
         other = in_other_capitals(name, available)
         if other:
             raise Unknown(
-                f"the test split {root} has no {name}, but {other}, "
-                "which differs only in capitals",
+                f"the test split {root} has no {name}, but {other}, which differs only in capitals",
                 "rename one of them",
             )
     if missing:

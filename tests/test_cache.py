@@ -1,18 +1,21 @@
 """The cache of decoded images: made once, whole or not at all; read from read-only disks."""
 
+import errno
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
 from conftest import ROOT, photograph, refused
 
 from common import load_dataset
-from datafiles import build
-from datafiles.locks import lock
+from datafiles import build, locks
+from datafiles.locks import hold_lock, lock
 
 PREPARE = [sys.executable, "prepare.py", "--dataset", "folder", "--image-size", "32", "--data-dir"]
 
@@ -132,3 +135,85 @@ def test_a_disk_that_fills_up_ends_in_one_line_and_leaves_nothing(photos):
     assert "could not be written" in errors
     names = [path.name for path in (photos / ".cache").iterdir()]
     assert [name for name in names if not name.startswith("lock")] == []
+
+
+# The lock
+
+
+HOLD = "from datafiles.locks import hold_lock; from pathlib import Path; import sys\n"
+HOLD += "file = hold_lock(Path(sys.argv[1])); print('held', flush=True); input()"
+
+
+def test_a_lock_is_held_until_its_process_is_killed(tmp_path):
+    command = [sys.executable, "-c", HOLD, tmp_path / "lock"]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BlockingIOError):
+            hold_lock(tmp_path / "lock")
+        other.kill()
+    with hold_lock(tmp_path / "lock"):
+        with pytest.raises(BlockingIOError):  # in the same process too
+            hold_lock(tmp_path / "lock")
+    hold_lock(tmp_path / "lock").close()
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES])
+def test_some_errors_say_that_someone_holds_the_lock(tmp_path, monkeypatch, number, capsys):
+    monkeypatch.setattr(locks.fcntl, "flock", failing(number))
+    with pytest.raises(BlockingIOError):
+        hold_lock(tmp_path / "lock")
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_other_errors_say_that_a_file_system_cannot_lock(tmp_path, monkeypatch, number, capsys):
+    monkeypatch.setattr(locks.fcntl, "flock", failing(number))
+    assert hold_lock(tmp_path / "lock") is None
+    line = capsys.readouterr().out
+    assert (
+        line.startswith(f"warning: {tmp_path / 'lock'} cannot be locked") and line.count("\n") == 1
+    )
+    assert os.strerror(number) in line
+    with lock(tmp_path / "folder", "--cache-dir"):  # goes on at once
+        pass
+
+
+def failing(number):
+    """A function that raises this error."""
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_a_folder_is_decoded_where_nothing_can_be_locked(photos, monkeypatch, capsys):
+    monkeypatch.setattr(locks.fcntl, "flock", failing(errno.ENOLCK))
+    assert len(load(photos)[0]) == 54
+    assert "cannot be locked, as its file system has no locks" in capsys.readouterr().out
+
+
+def test_a_lock_that_cannot_be_opened_is_an_error_of_its_own(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        hold_lock(tmp_path / "nowhere" / "lock")
+
+
+def test_without_fcntl_a_byte_is_locked_as_windows_does(tmp_path, monkeypatch):
+    """A stub of msvcrt: calls are recorded, and fail as those of Windows."""
+    calls, errors = [], iter([None, errno.EACCES, errno.EINVAL])
+
+    def locking(descriptor, mode, count):
+        calls.append((os.lseek(descriptor, 0, os.SEEK_CUR), mode, count))
+        number = next(errors)
+        if number:
+            raise OSError(number, os.strerror(number))
+
+    msvcrt = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
+    monkeypatch.setattr(locks, "fcntl", None)
+    monkeypatch.setattr(locks, "msvcrt", msvcrt, raising=False)
+    hold_lock(tmp_path / "lock").close()
+    with pytest.raises(BlockingIOError):
+        hold_lock(tmp_path / "lock")
+    assert hold_lock(tmp_path / "lock") is None
+    assert calls == [(0, 2, 1)] * 3

@@ -600,3 +600,30 @@ def test_a_name_that_begins_with_a_hyphen_is_learned_as_the_advice_says(tmp_path
     message = refused("folder", tmp_path, "train")
     assert "use --categories=-old,new,test" in message
     assert list(counts(tmp_path, categories="-old,new")) == ["-old", "new"]
+
+
+def test_a_category_of_many_more_is_not_written_out():
+    names = [str(number) for number in range(31)]
+    assert write_categories(names) == "--categories with their names, separated by commas"
+    assert write_categories(names[1:]).count(",") == 29
+
+
+@pytest.mark.parametrize("option", ["data_dir", "cache_dir", "categories"])
+def test_line_ends_of_windows_are_refused_or_stripped(tmp_path, option):
+    """Where a list of options has them, they stand behind the last option."""
+    write_tree(tmp_path / "photos", "beach city")
+    options = {"data_dir": tmp_path / "photos", "categories": "beach,city", "split": "train"}
+    options[option] = f"{options.get(option, tmp_path / 'cache')}\r"
+    if option == "categories":
+        assert load_dataset("folder", **options)[2] == ["beach", "city"]
+        options[option] = "bea\tch,city"
+    before = sorted(tmp_path.rglob("*"))
+    message = refused("folder", **options)
+    assert f"--{option.replace('_', '-')} is " in message and "control characters" in message
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_with_a_line_end_in_its_name_is_named(tmp_path):
+    write_tree(tmp_path, "beach city")
+    write_images(tmp_path / "crlf\r", 6)
+    assert r"found a folder 'crlf\r'; rename it" in refused("folder", tmp_path, "train")
