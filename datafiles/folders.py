@@ -90,8 +90,8 @@ def list_files(folder):
 def walk(folder):
     """The pairs of list_files, a folder's files before those of its sub-folders.
 
-    Hidden files and folders are passed over; links are followed once. A folder that cannot be read
-    ends in one line.
+    Hidden ones are passed over, and so is what is neither file nor folder, as a pipe; links are
+    followed once. A folder that cannot be read ends in one line.
     """
     visited = set()
     waiting = [(folder, "")]
@@ -113,7 +113,7 @@ def walk(folder):
                     elif entry.is_file():
                         stat = entry.stat()
                         yield [name, [stat.st_size, stat.st_mtime_ns]]
-                    elif entry.is_symlink():
+                    elif not os.path.exists(entry.path):  # a link to nothing
                         yield [name, None]
         except OSError as error:
             sys.exit(

@@ -39,8 +39,8 @@ SPELLINGS = {
 }
 # Words that make a name look like a split's, as in seg_train, trainA, test_images and ValSet
 SPLIT_WORD = re.compile(
-    "(train|training|test|testing|val|valid|validation|dev|eval|evaluation|holdout"
-    "|pred|predict|prediction|predictions|unlabeled|unlabelled)(set|data|imgs?|images?)?"
+    "(train|training|trainval|test|testing|val|valid|validation|dev|eval|evaluation|holdout"
+    "|pred|predict|prediction|predictions|unlabeled|unlabelled)(set|data|imgs?|images?|dir|split)?"
 )
 EVERY = ["*"]  # what --categories '*' asks for
 EXPECTED = "expected <category>/<image>, or train/<category>/<image> and test/<category>/<image>"
@@ -133,8 +133,10 @@ def find_categories(root, asked):
     """Path by category of the folders in root that are asked for, or of all. Raises Unknown."""
     names = with_images(root)
     if named(asked):
-        names = match(asked, sub_folders(root))
-        check_names(root, asked, names)
+        names = find_names(root, asked)
+    for name in names:
+        if control_characters(name):
+            raise Unknown(f"found a folder {name!r}", "rename it, without control characters")
     check_folders(root, names, asked)
     lists = [path.name for path in root.glob("*.json") if "dataset" in path.name.casefold()]
     if lists and not asked:
@@ -154,17 +156,6 @@ def find_categories(root, asked):
             advice = f"unpack {shorten(packed)}"
         raise Unknown(f"{found}, and files: {count_files(files) or 'none'}", advice)
     return {name: root / name for name in names}
-
-
-def check_names(root, asked, found):
-    """Raise Unknown if a name that is asked for was not found, None."""
-    available = sub_folders(root)
-    unknown = [name for name, folder in zip(asked, found) if folder is None]
-    if not unknown:
-        return
-    text = f"{root} has no sub-folder {shorten(unknown)}; found {shorten(available) or 'none'}"
-    other = in_other_capitals(unknown[0], available)
-    raise Unknown(f"{text}; {other} differs only in capitals" if other else text)
 
 
 def check_folders(root, names, asked):
@@ -193,31 +184,31 @@ def check_folders(root, names, asked):
 
 def find_tests(root, train, asked):
     """Path of test images by category. train: path by category. Raises Unknown."""
-    names, available = list(train), with_images(root)
-    advice = "give both splits the same categories"
-    found = match(names, sub_folders(root))
-    missing = [name for name, folder in zip(names, found) if folder is None]
-    if len(missing) == len(names):
-        files = count_files(files_below(root))
-        raise Unknown(
-            f"the test split {root} holds none of the categories {shorten(names)}; "
-            f"found {shorten(available) or 'no folders'}, and files: {files}",
-            advice,
-        )
-    for name in missing:
-        other = in_other_capitals(name, available)
-        if other:
-            raise Unknown(
-                f"the test split {root} has no {name}, but {other}, which differs only in capitals",
-                "rename one of them",
-            )
-    if missing:
-        raise Unknown(f"the test split {root} has no {shorten(missing)}", advice)
-    extra = [name for name in available if name not in found]
+    found = find_names(root, list(train))
+    extra = [name for name in with_images(root) if name not in found]
     if extra and not named(asked):
-        raise Unknown(f"the test split {root} has {shorten(extra)}, training has not", advice)
+        raise Unknown(
+            f"{root} has {shorten(extra)}, training has not", "give both splits the same categories"
+        )
     check_folders(root, found, asked)
-    return {name: root / folder for name, folder in zip(names, found)}
+    return {name: root / folder for name, folder in zip(train, found)}
+
+
+def find_names(root, names):
+    """The folders of root that these names mean. Raises Unknown if one is not there."""
+    available = sub_folders(root)
+    found = match(names, available)
+    missing = [name for name, folder in zip(names, found) if folder is None]
+    if missing:
+        none = len(missing) == len(names)
+        text = f"{root} has {'none of the categories' if none else 'no category'} {shorten(missing)}; "
+        text += f"it has {shorten(available) or 'no folders'}"
+        for name in missing:
+            other = in_other_capitals(name, available)
+            if other:
+                raise Unknown(f"{text}; {name} and {other} differ only in capitals", "rename one")
+        raise Unknown(text)
+    return found
 
 
 def split_of(name):
@@ -244,9 +235,6 @@ def sub_folders(folder):
         names = [path.name for path in folder.iterdir() if path.is_dir()]
     except OSError as error:
         sys.exit(f"error: {folder} cannot be read ({error.strerror}); change its permissions")
-    for name in names:
-        if control_characters(name):
-            sys.exit(f"error: {folder}: found a folder {name!r}; rename it, without line ends")
     return sorted((name for name in names if not name.startswith(".")), key=natural_order)
 
 

@@ -93,7 +93,7 @@ def test_a_test_split_that_is_there_is_used(photos, tmp_path, train, test):
     assert counts(target, "test") == dict.fromkeys(CATEGORIES, 2)
     shutil.rmtree(target / test / "barn")
     message = refused("folder", target, "train")
-    assert f"the test split {target / test} has no barn" in message
+    assert f"{target / test} has no category barn; it has attic, cellar; expected" in message
     assert f"use --data-dir={target / 'train'} (a tenth is held out for tests)" in message
 
 
@@ -199,8 +199,9 @@ TREES = {
     ),
     "other names in the test split": (
         "train/Coast train/forest test/coast test/forest",
-        "the test split {}/test has no Coast, but coast, which differs only in capitals",
-        "rename one of them",
+        "{}/test has no category Coast; it has coast, forest; "
+        "Coast and coast differ only in capitals",
+        "rename one",
     ),
     "a test split without labels": (
         "train/n01/images train/n02/images test/images val/images val/val_annotations.txt",
@@ -209,13 +210,12 @@ TREES = {
     ),
     "a flat test split": (
         "train/a train/b train/c train/d test",
-        "the test split {}/test holds none of the categories a, b, c, …; "
-        "found no folders, and files: 6 .png",
+        "{}/test has none of the categories a, b, c, …; it has no folders",
         COMMAND.format("a, b, c, …", "--data-dir={}/train (a tenth is held out for tests)"),
     ),
     "a category for tests only": (
         "train/beach train/city test/beach test/city test/lake",
-        "the test split {}/test has lake, training has not",
+        "{}/test has lake, training has not",
         COMMAND.format("beach, city", "--data-dir={}/train"),
     ),
     "images beside the splits": (
@@ -307,6 +307,14 @@ def test_splits_inside_categories_are_never_learned(tmp_path, categories):
     assert "found splits inside categories: cats/test" in message
 
 
+def test_a_star_with_a_test_split_without_labels_is_led_to_the_training_split(tmp_path):
+    write_tree(tmp_path, TREES["a test split without labels"][0])
+    message = refused("folder", tmp_path, "train", categories="*")
+    assert f"{tmp_path / 'test'} has none of the categories n01, n02; it has images" in message
+    assert f"use --data-dir={tmp_path / 'train'} --categories='*'" in message
+    assert counts(tmp_path / "train", categories="*") == {"n01": 4, "n02": 4}
+
+
 def test_a_star_keeps_the_splits(tmp_path):
     write_tree(tmp_path, "train/beach/a train/city test/beach test/city/b")
     assert counts(tmp_path, categories="*") == {"beach": 6, "city": 6}
@@ -348,8 +356,8 @@ def test_other_splits_beside_are_left_out_with_a_line(tmp_path, capsys):
 def test_a_name_in_other_capitals_is_told(tmp_path):
     write_tree(tmp_path, "Beach city lake sea wood")
     message = refused("folder", tmp_path, "train", categories="beach,city")
-    assert "has no sub-folder beach; found Beach, city, lake, …" in message
-    assert "Beach differs only in capitals" in message
+    assert "has no category beach; it has Beach, city, lake, …" in message
+    assert "beach and Beach differ only in capitals" in message
 
 
 def test_lists_of_many_are_shortened(tmp_path):
@@ -357,7 +365,7 @@ def test_lists_of_many_are_shortened(tmp_path):
         write_images(tmp_path / "train" / f"n{number}", 1)
     write_images(tmp_path / "test" / "n0", 1)
     message = refused("folder", tmp_path, "train")
-    assert "has no n1, n2, n3, …; expected" in message
+    assert "has no category n1, n2, n3, …; it has n0; expected" in message
     assert len(message) < 400 + 3 * len(str(tmp_path))
 
 
@@ -511,7 +519,7 @@ def test_unusable_folders_end_in_one_clear_line(photos, tmp_path):
     assert "found 0 folders with images, and files: 7 .png, 7 .jpg, 6 .webp" in refused(
         "folder", photos / "attic", "train"
     )
-    assert "no sub-folder zoo; found attic, barn, cellar" in fails(categories="zoo,attic")
+    assert "no category zoo; it has attic, barn, cellar" in fails(categories="zoo,attic")
     assert "expected different names" in fails(categories="attic,attic")
     assert "found 1 usable categories (attic)" in fails(categories="attic")
     assert "expected at least 4" in fails(images_per_category=3)
@@ -566,7 +574,7 @@ def test_a_name_with_a_comma_stands_in_quotes(tmp_path):
         write_images(tmp_path / name, 6)
     assert load(tmp_path, categories='Rome, "Paris, France"')[2] == ["Rome", "Paris, France"]
     message = refused("folder", tmp_path, "train", categories="Paris, France")
-    assert "no sub-folder Paris, France; found Paris, France" in message
+    assert "none of the categories Paris, France; it has Paris, France" in message
     assert "those with a comma in double quotes" in refused(
         "folder", tmp_path, "train", categories='"Paris, France'
     )
@@ -626,4 +634,14 @@ def test_line_ends_of_windows_are_refused_or_stripped(tmp_path, option):
 def test_a_folder_with_a_line_end_in_its_name_is_named(tmp_path):
     write_tree(tmp_path, "beach city")
     write_images(tmp_path / "crlf\r", 6)
-    assert r"found a folder 'crlf\r'; rename it" in refused("folder", tmp_path, "train")
+    message = refused("folder", tmp_path, "train")
+    assert r"found a folder 'crlf\r'; expected" in message and "rename it" in message
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    write_tree(tmp_path, "beach city")
+    for folder in ("beach", "docs"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        os.mkfifo(tmp_path / folder / "pipe.png")
+        (tmp_path / folder / "link.png").symlink_to(tmp_path / folder / "pipe.png")
+    assert counts(tmp_path) == {"beach": 4, "city": 4}
