@@ -75,7 +75,7 @@ def write_counts(counts):
 
 
 def files_below(folder, most=10_000):
-    """The names of files at any depth, so many at most."""
+    """The names of files at any depth, so many at most; None: all."""
     return [name for name, _ in islice(walk(folder), most)]
 
 

@@ -10,13 +10,14 @@ Two layouts are learned, and nothing else:
 3. All other folders of DIR, or all folders of DIR/train, are categories. Their images lie directly
    in them, and no word of their names is a split's.
 4. The test split has the same categories.
-5. --categories says which folders are categories, and '*' that all of them are. Then their images
-   may lie at any depth, and their names may be those of splits; but what holds splits, or is named
-   as a split and holds folders, is no category.
+5. A folder that is named in --categories is a category, whatever it is called, and with images at
+   any depth; '*' allows the depth to all folders, and no names of splits. But what holds splits is
+   never a category, nor is what is called as a split and holds folders.
 
 Where a tree breaks a rule, one line says what was found and which command is probably meant.
 """
 
+import os
 import re
 import shlex
 import sys
@@ -42,7 +43,7 @@ SPLIT_WORD = re.compile(
     "(train|training|trainval|test|testing|val|valid|validation|dev|eval|evaluation|holdout"
     "|pred|predict|prediction|predictions|unlabeled|unlabelled)(set|data|imgs?|images?|dir|split)?"
 )
-EVERY = ["*"]  # what --categories '*' asks for
+EVERY = ["*"]  # what --categories '*' asks for: all, with images at any depth
 EXPECTED = "expected <category>/<image>, or train/<category>/<image> and test/<category>/<image>"
 PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 DEPTH, MOST = 3, 200  # how deep, and in how many folders, a layout is looked for
@@ -70,8 +71,10 @@ def find_folders(root, asked):
     try:
         train, tests, notes = decide(root, asked)
     except Unknown as error:
-        parts = [error.found, EXPECTED, error.advice, *commands(root, asked, error.deep)]
-        sys.exit(f"error: {root}: {'; '.join(filter(None, parts))}")
+        advice = [error.advice] if error.advice else []
+        advice += commands(root, asked, error.deep)
+        advice = "; ".join(advice) or "put the images, as files, into a folder for each category"
+        sys.exit(f"error: {root}: {error.found}; {EXPECTED}; {advice}")
     train = {name: Folder(path) for name, path in train.items()}
     return train, {name: Folder(path) for name, path in tests.items()}, notes
 
@@ -137,45 +140,41 @@ def find_categories(root, asked):
     for name in names:
         if control_characters(name):
             raise Unknown(f"found a folder {name!r}", "rename it, without control characters")
-    check_folders(root, names, asked)
-    lists = [path.name for path in root.glob("*.json") if "dataset" in path.name.casefold()]
-    if lists and not asked:
+    labels = label_file(root)
+    if labels and names and not named(asked):
         raise Unknown(
-            f"found {lists[0]} beside the folders {shorten(names)}: labels stand in such a file, "
+            f"found {labels} beside {shorten(names)}: labels stand in such a file, "
             "and the folders are chunks",
-            "make a folder of each label, or, if these are the categories, use --categories='*'",
+            "make a folder for each label, or, if these are categories, name them in --categories",
         )
+    check_folders(root, names, asked)
     if len(names) < 2 and not named(asked):
-        found = f"found {len(names)} folders with images"
-        if names:
-            found += f" ({names[0]})"
+        found = f"only one folder with images ({names[0]})" if names else "no folder with images"
         files = files_below(root)
         packed = [name for name in files if suffix(name) in PACKED]
-        advice = "put the images, as files, into a folder for each category"
-        if packed:
-            advice = f"unpack {shorten(packed)}"
-        raise Unknown(f"{found}, and files: {count_files(files) or 'none'}", advice)
+        advice = f"unpack {shorten(packed)}" if packed else ""
+        raise Unknown(f"found {found}, and files: {count_files(files) or 'none'}", advice)
     return {name: root / name for name in names}
 
 
 def check_folders(root, names, asked):
     """Raise Unknown unless folders of root are categories, by their names and by what they hold."""
     inner = {name: with_images(root / name) for name in names}
-    splits = [name for name in names if split_of(name) and (inner[name] or not asked)]
+    splits = [name for name in names if split_of(name) and (inner[name] or not named(asked))]
     if splits:
         advice = "call the splits train and test, and let the categories lie directly in them"
         others = [name for name in names if name not in splits]
-        if not any(inner.values()):
-            advice += f"; if they are categories, use {write_categories(names)}"
         if len(others) > 1:
             advice += f"; to learn only the other folders, use {write_categories(others)}"
+        if not any(inner[name] for name in splits):
+            advice += "; those that are categories all the same, name in --categories"
         raise Unknown(f"found folders named as splits: {shorten(splits)}", advice)
-    inside = [f"{name}/{folder}" for name in names for folder in inner[name] if split_of(folder)]
-    if inside:
-        category, split = inside[0].split("/")
+    inside = [f"{name}/{path}" for name in names if inner[name] for path in splits_in(root / name)]
+    if inside and len(names) > 1:
+        category, *_, split = inside[0].split("/")
         raise Unknown(
             f"found splits inside categories: {shorten(inside)}",
-            f"move {inside[0]} to {split}/{category}, and so on",
+            f"move {inside[0]} to {split_of(split)}/{category}, and so on",
         )
     deep = [f"{name}/{folder}" for name in names for folder in inner[name]]
     if deep and not asked:
@@ -201,7 +200,9 @@ def find_names(root, names):
     missing = [name for name, folder in zip(names, found) if folder is None]
     if missing:
         none = len(missing) == len(names)
-        text = f"{root} has {'none of the categories' if none else 'no category'} {shorten(missing)}; "
+        text = (
+            f"{root} has {'none of the categories' if none else 'no category'} {shorten(missing)}; "
+        )
         text += f"it has {shorten(available) or 'no folders'}"
         for name in missing:
             other = in_other_capitals(name, available)
@@ -243,6 +244,23 @@ def with_images(folder):
     return [name for name in sub_folders(folder) if holds_images(folder / name)]
 
 
+def label_file(folder):
+    """The name of a file of labels, as StyleGAN's dataset.json, or None."""
+    names = [path.name for path in folder.glob("*.json") if "dataset" in path.name.casefold()]
+    return names[0] if names else None
+
+
+def splits_in(folder):
+    """The folders at any depth in a folder that are named as splits and hold files."""
+    found = set()
+    for name in files_below(folder, most=None):
+        parts = name.split(os.sep)[:-1]
+        for depth, part in enumerate(parts, 1):
+            if split_of(part):
+                found.add("/".join(parts[:depth]))
+    return sorted(found)
+
+
 # --------------------------------------------------------------------------------------------------
 # What is probably meant
 
@@ -280,6 +298,8 @@ def nearest(root, asked, depths):
 
 def likely(folder):
     """The folders in a folder that may hold training images, those named so first."""
+    if label_file(folder):
+        return []
     names = [name for name in with_images(folder) if split_of(name) != "test"]
     return [folder / name for name in sorted(names, key=split_of_training)]
 

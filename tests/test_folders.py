@@ -180,12 +180,12 @@ TREES = {
     "flat splits": (
         "train test",
         "found folders named as splits: test, train",
-        "if they are categories, use --categories=test,train",
+        "those that are categories all the same, name in --categories",
     ),
     "flat splits of a word in a name": (
         "trainA trainB testA testB",
         "found folders named as splits: testA, testB, trainA",
-        "if they are categories, use --categories=testA,testB,trainA,trainB",
+        "those that are categories all the same, name in --categories",
     ),
     "a split beside categories": (
         "beach city test/beach test/city",
@@ -230,12 +230,12 @@ TREES = {
     ),
     "chunks": (
         "00000 00001 dataset.json",
-        "found dataset.json beside the folders 00000, 00001",
-        "make a folder of each label, or, if these are the categories, use --categories='*'",
+        "found dataset.json beside 00000, 00001",
+        "make a folder for each label, or, if these are categories, name them in --categories",
     ),
     "one folder of images among others": (
         "images parts/a.txt attributes/b.txt",
-        "found 1 folders with images (images), and files: 6 .png, 2 .txt",
+        "found only one folder with images (images), and files: 6 .png, 2 .txt",
         "expected <category>/<image>",
     ),
     "one folder of categories among others": (
@@ -243,14 +243,19 @@ TREES = {
         "found folders of images inside folders: images/001.Auk, images/002.Emu",
         COMMAND.format("001.Auk, 002.Emu", "--data-dir={}/images (a tenth is held out for tests)"),
     ),
+    "splits inside a folder around": (
+        "data/train2020/beach data/train2020/city data/val2020/beach data/val2020/city",
+        "found folders of images inside folders: data/train2020, data/val2020",
+        COMMAND.format("beach, city", "--data-dir={}/data/train2020"),
+    ),
     "tables": (
         "data/train-0.parquet data/train-1.parquet README.md",
-        "found 0 folders with images, and files: 2 .parquet, 1 .md",
+        "found no folder with images, and files: 2 .parquet, 1 .md",
         "expected <category>/<image>",
     ),
     "an archive": (
         "photos.zip",
-        "found 0 folders with images, and files: 1 .zip",
+        "found no folder with images, and files: 1 .zip",
         "unpack photos.zip",
     ),
     "folders of categories": (
@@ -285,26 +290,31 @@ def test_the_command_that_is_meant_works(tmp_path, case):
         categories = options.get("--categories", "")
         names = load(options.get("--data-dir", root), categories=categories)[2]
         assert len(names) > 1
-        assert categories or not any("train" in name or "test" in name for name in names)
+        assert not any("train" in name or "test" in name for name in names)
 
 
 def test_names_in_categories_and_a_star_allow_folders_inside_and_names_of_splits(tmp_path):
-    write_tree(tmp_path, "beach/a/b beach/c test zoo/pictures zoo")
+    write_tree(tmp_path, "beach/a/b beach/c zoo/pictures zoo")
+    assert counts(tmp_path, categories="*") == {"beach": 10, "zoo": 10}
+    assert list(counts(tmp_path, categories="zoo,beach")) == ["zoo", "beach"]
+    write_tree(tmp_path, "test")
     assert list(counts(tmp_path, categories="test,beach")) == ["test", "beach"]
-    assert counts(tmp_path, categories="*") == {"beach": 10, "test": 4, "zoo": 10}
-    assert "found folders named as splits: test" in refused("folder", tmp_path, "train")
-    write_tree(tmp_path, "test/more")  # so it holds folders, as a split does
-    for categories in ("*", "test,beach"):
+    for categories in ("", "*"):
         message = refused("folder", tmp_path, "train", categories=categories)
         assert "found folders named as splits: test" in message
-    assert list(counts(tmp_path, categories="zoo,beach")) == ["zoo", "beach"]
+    write_tree(tmp_path, "test/more")  # so it holds folders, as a split does
+    message = refused("folder", tmp_path, "train", categories="test,beach")
+    assert "found folders named as splits: test" in message
 
 
+@pytest.mark.parametrize("deeper", ["", "parts/"])
 @pytest.mark.parametrize("categories", ["*", "cats,dogs"])
-def test_splits_inside_categories_are_never_learned(tmp_path, categories):
-    write_tree(tmp_path, "cats/train cats/test dogs/train dogs/test")
+def test_splits_inside_categories_are_never_learned(tmp_path, categories, deeper):
+    for category in ("cats", "dogs"):
+        write_tree(tmp_path / category, f"{deeper}train {deeper}test")
     message = refused("folder", tmp_path, "train", categories=categories)
-    assert "found splits inside categories: cats/test" in message
+    assert f"found splits inside categories: cats/{deeper}test" in message
+    assert f"move cats/{deeper}test to test/cats" in message and "use --" not in message
 
 
 def test_a_star_with_a_test_split_without_labels_is_led_to_the_training_split(tmp_path):
@@ -435,7 +445,7 @@ def test_a_category_without_any_image_says_what_its_files_are(tmp_path):
         for number in range(8):
             (tmp_path / category / f"{number}.heic").write_bytes(b"ftypheic")
     message = refused("folder", tmp_path, "train")
-    assert "found 0 folders with images, and files: 16 .heic" in message
+    assert "found no folder with images, and files: 16 .heic" in message
     write_images(tmp_path / "lake", 8)
     message = refused("folder", tmp_path, "train", categories="beach,lake")
     assert "category beach has 0 training and 0 test images" in message and "8 .heic" in message
@@ -516,7 +526,7 @@ def test_unusable_folders_end_in_one_clear_line(photos, tmp_path):
         return refused("folder", photos, "train", **options)
 
     assert "is no folder" in refused("folder", tmp_path / "nowhere", "train")
-    assert "found 0 folders with images, and files: 7 .png, 7 .jpg, 6 .webp" in refused(
+    assert "found no folder with images, and files: 7 .png, 7 .jpg, 6 .webp" in refused(
         "folder", photos / "attic", "train"
     )
     assert "no category zoo; it has attic, barn, cellar" in fails(categories="zoo,attic")
@@ -606,7 +616,7 @@ def test_what_an_error_suggests_for_categories_can_be_typed():
 def test_a_name_that_begins_with_a_hyphen_is_learned_as_the_advice_says(tmp_path):
     write_tree(tmp_path, "-old new test")
     message = refused("folder", tmp_path, "train")
-    assert "use --categories=-old,new,test" in message
+    assert "to learn only the other folders, use --categories=-old,new;" in message
     assert list(counts(tmp_path, categories="-old,new")) == ["-old", "new"]
 
 
