@@ -14,7 +14,6 @@ import os
 import shutil
 import sys
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -24,8 +23,7 @@ from PIL import UnidentifiedImageError
 from datafiles.checks import check_counts
 from datafiles.decode import decode
 from datafiles.fetch import reason
-from datafiles.folders import is_image_name, suffix, write_counts
-from datafiles.names import shorten
+from datafiles.folders import count_endings, is_image_name
 
 SPLITS = ("train", "test")
 
@@ -281,8 +279,8 @@ def summarise(done, categories):
             spread[category] = math.sqrt(max(0, squares / count - (total / count) ** 2))
     return {
         "counts": counts,
-        "left_out": {outcome.place: outcome.reason for outcome in left_out(done.failed)},
-        "passed_over": Counter(endings(done.failed)),
+        "left_out": {file.place: file.reason for file in done.failed if not file.passed_over},
+        "passed_over": count_endings(file.name for file in done.failed if file.passed_over),
         "twice": twice,
         "spread": spread,
         "white": {kind: max(whites) for kind, whites in found_whites(done).items()},
@@ -298,16 +296,6 @@ def found_whites(done):
     return found
 
 
-def left_out(outcomes):
-    """Those of images, or of files that are named so."""
-    return [outcome for outcome in outcomes if not outcome.passed_over]
-
-
-def endings(outcomes):
-    """The ends of the names of files that are no images."""
-    return [suffix(outcome.name) or "no suffix" for outcome in outcomes if outcome.passed_over]
-
-
 def reasons(done):
     """By category, a text about the files that gave no image."""
     by_category = {}
@@ -315,14 +303,6 @@ def reasons(done):
         by_category.setdefault(outcome.category, []).append(outcome)
     found = {}
     for category, outcomes in by_category.items():
-        texts = []
-        others = Counter(endings(outcomes))
-        if others:
-            files = write_counts(others)
-            texts.append(f"passed over, as they are no images that Pillow opens: {files}")
-        damaged = left_out(outcomes)
-        if damaged:
-            first = f"{os.path.basename(damaged[0].place)}: {damaged[0].reason}"
-            texts.append(f"left out: {len(damaged)} files, the first {first}")
-        found[category] = "; ".join(texts)
+        first = f"{os.path.basename(outcomes[0].place)}: {outcomes[0].reason}"
+        found[category] = f"left out: {len(outcomes)} files, the first {first}"
     return found

@@ -62,14 +62,13 @@ def holds_images(folder):
     return any(is_image(os.path.join(folder, name)) for name in others)
 
 
-def count_files(names):
-    """A text on how many files end how, as "8 .heic, 1 .txt"."""
-    counts = Counter(suffix(name) or "no suffix" for name in names)
-    return write_counts(counts)
+def count_endings(names):
+    """How many files there are by the ends of their names."""
+    return Counter(suffix(name) or "no suffix" for name in names)
 
 
 def write_counts(counts):
-    """That text, from a count by suffix: the most frequent first."""
+    """A text of that, as "8 .heic, 1 .txt": the most frequent first."""
     files = [f"{count} {end}" for end, count in sorted(counts.items(), key=lambda item: -item[1])]
     return shorten(files, 10)
 

@@ -22,7 +22,7 @@ import re
 import shlex
 import sys
 
-from datafiles.folders import Folder, count_files, files_below, holds_images, suffix
+from datafiles.folders import Folder, count_endings, files_below, holds_images, suffix, write_counts
 from datafiles.names import (
     control_characters,
     in_other_capitals,
@@ -153,7 +153,8 @@ def find_categories(root, asked):
         files = files_below(root)
         packed = [name for name in files if suffix(name) in PACKED]
         advice = f"unpack {shorten(packed)}" if packed else ""
-        raise Unknown(f"found {found}, and files: {count_files(files) or 'none'}", advice)
+        files = write_counts(count_endings(files)) or "none"
+        raise Unknown(f"found {found}, and files: {files}", advice)
     return {name: root / name for name in names}
 
 
@@ -267,43 +268,48 @@ def splits_in(folder):
 
 def commands(root, asked, deep):
     """Advice: the options by which the tree, or the nearest folder in it, is one of the layouts."""
-    found = nearest(root, asked, range(1, DEPTH + 1))
+    root, *inner = candidates(root)
+    found = first_command(inner, asked)
     if deep:
-        depths = [0] if found else range(DEPTH + 1)
-        found += nearest(root, EVERY, depths)
+        found += first_command([root] if found else [root, *inner], EVERY, root)
     return found
 
 
-def nearest(root, asked, depths):
-    """At most one piece of advice: the first folder, so many levels deep, that is a layout."""
-    level = [root]
-    for depth in range(DEPTH + 1):
-        for path in level if depth in depths else []:
-            try:
-                train, tests, _ = decide(path, asked)
-            except Unknown:
-                continue
-            options = [] if path == root else [f"--data-dir={shlex.quote(str(path))}"]
-            text = f"if the categories are {shorten(list(train))}"
-            if asked == EVERY:
-                options.append("--categories='*'")
-                text += " and hold folders on purpose"
-            text += f", use {' '.join(options)}"
-            if path != root and not tests:
-                text += " (a tenth is held out for tests)"
-            return [text]
-        level = [path for folder in level for path in likely(folder)][:MOST]
-    return []
+def candidates(root):
+    """A folder and those in it that may hold training images: the nearest first, then by name."""
+    found, level = [root], [root]
+    for _ in range(DEPTH):
+        level = [path for folder in level for path in inner_candidates(folder)][:MOST]
+        found += level
+    return found
 
 
-def likely(folder):
-    """The folders in a folder that may hold training images, those named so first."""
+def inner_candidates(folder):
+    """The folders directly in a folder that may hold training images, those named so first."""
     if label_file(folder):
         return []
     names = [name for name in with_images(folder) if split_of(name) != "test"]
-    return [folder / name for name in sorted(names, key=split_of_training)]
+    train = [name for name in names if split_of(name)]
+    return [folder / name for name in train + [name for name in names if name not in train]]
 
 
-def split_of_training(name):
-    """A key for sorting: False for training splits."""
-    return split_of(name) != "train"
+def first_command(paths, asked, root=None):
+    """At most one piece of advice: how to learn the first of some folders that is a layout.
+
+    root: the folder that --data-dir is already.
+    """
+    for path in paths:
+        try:
+            train, tests, _ = decide(path, asked)
+        except Unknown:
+            continue
+        options = [] if path == root else [f"--data-dir={shlex.quote(str(path))}"]
+        text = f"if the categories are {shorten(list(train))}"
+        if asked == EVERY:
+            options.append("--categories='*'")
+            text += " and hold folders on purpose"
+        text += f", use {' '.join(options)}"
+        if path != root and not tests:
+            text += " (a tenth is held out for tests)"
+        return [text]
+    return []
