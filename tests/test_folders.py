@@ -424,6 +424,13 @@ def test_what_pillow_opens_is_an_image_whatever_its_name(tmp_path, suffix):
     assert counts(tmp_path) == {"beach": 18, "city": 18}
 
 
+def test_a_category_is_one_also_where_no_file_is_named_as_an_image(tmp_path):
+    for category in ("beach", "city"):
+        write_images(tmp_path / category, 6, "")
+        (tmp_path / category / "00.txt").write_text("no image")
+    assert counts(tmp_path) == {"beach": 4, "city": 4}
+
+
 def test_files_that_are_no_images_are_counted_by_suffix(tmp_path, capsys):
     for category in ("beach", "city"):
         write_images(tmp_path / category, 8)
