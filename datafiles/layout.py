@@ -12,7 +12,7 @@ Two layouts are learned, and nothing else:
 4. The test split has the same categories.
 5. A folder that is named in --categories is a category, whatever it is called, and with images at
    any depth; '*' allows the depth to all folders, and no names of splits. But what holds splits is
-   never a category, nor is what is called as a split and holds folders.
+   never a category, nor is what is called like a split and holds folders.
 
 Where a tree breaks a rule, one line says what was found and which command is probably meant.
 """
@@ -169,7 +169,7 @@ def check_folders(root, names, asked):
             advice += f"; to learn only the other folders, use {write_categories(others)}"
         if not any(inner[name] for name in splits):
             advice += "; those that are categories all the same, name in --categories"
-        raise Unknown(f"found folders named as splits: {shorten(splits)}", advice)
+        raise Unknown(f"found folders named like splits: {shorten(splits)}", advice)
     inside = [f"{name}/{path}" for name in names if inner[name] for path in splits_in(root / name)]
     if inside and len(names) > 1:
         category, *_, split = inside[0].split("/")

@@ -168,28 +168,28 @@ TREES = {
     "splits of another name, and a folder around": (
         "training_set/training_set/cats training_set/training_set/dogs "
         "test_set/test_set/cats test_set/test_set/dogs",
-        "found folders named as splits: test_set, training_set",
+        "found folders named like splits: test_set, training_set",
         COMMAND.format("cats, dogs", "--data-dir={}/training_set/training_set"),
     ),
     "three splits": (
         "seg_train/seg_train/sea seg_train/seg_train/street "
         "seg_test/seg_test/sea seg_test/seg_test/street seg_pred/seg_pred",
-        "found folders named as splits: seg_pred, seg_test, seg_train",
+        "found folders named like splits: seg_pred, seg_test, seg_train",
         COMMAND.format("sea, street", "--data-dir={}/seg_train/seg_train"),
     ),
     "flat splits": (
         "train test",
-        "found folders named as splits: test, train",
+        "found folders named like splits: test, train",
         "those that are categories all the same, name in --categories",
     ),
     "flat splits of a word in a name": (
         "trainA trainB testA testB",
-        "found folders named as splits: testA, testB, trainA",
+        "found folders named like splits: testA, testB, trainA",
         "those that are categories all the same, name in --categories",
     ),
     "a split beside categories": (
         "beach city test/beach test/city",
-        "found folders named as splits: test",
+        "found folders named like splits: test",
         "to learn only the other folders, use --categories=beach,city",
     ),
     "splits inside categories": (
@@ -301,10 +301,10 @@ def test_names_in_categories_and_a_star_allow_folders_inside_and_names_of_splits
     assert list(counts(tmp_path, categories="test,beach")) == ["test", "beach"]
     for categories in ("", "*"):
         message = refused("folder", tmp_path, "train", categories=categories)
-        assert "found folders named as splits: test" in message
+        assert "found folders named like splits: test" in message
     write_tree(tmp_path, "test/more")  # so it holds folders, as a split does
     message = refused("folder", tmp_path, "train", categories="test,beach")
-    assert "found folders named as splits: test" in message
+    assert "found folders named like splits: test" in message
 
 
 @pytest.mark.parametrize("deeper", ["", "parts/"])
@@ -352,7 +352,7 @@ def test_a_word_that_only_contains_a_splits_is_a_category(tmp_path, name):
 def test_a_word_that_is_a_splits_is_no_category(tmp_path, name):
     write_tree(tmp_path, "beach city")
     write_images(tmp_path / name, 6)
-    assert f"found folders named as splits: {name}" in refused("folder", tmp_path, "train")
+    assert f"found folders named like splits: {name}" in refused("folder", tmp_path, "train")
 
 
 def test_other_splits_beside_are_left_out_with_a_line(tmp_path, capsys):
