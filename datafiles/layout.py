@@ -6,9 +6,10 @@ Two layouts are learned, and nothing else:
     DIR/train/<category>/image  and  DIR/test/<category>/image
 
 1. Hidden folders do not count, nor do folders in which no image lies.
-2. DIR has splits if it holds "train" with folders in it. The test split is "test", or else "val".
-3. All other folders of DIR, or all folders of DIR/train, are categories. Their images lie directly
-   in them, and no word of their names is a split's.
+2. DIR has splits if it holds "train" with folders in it. The test split is "test", or else "val";
+   another split is left out. Other folders of images beside them are refused.
+3. All folders of DIR, or else of DIR/train, are categories. Their images lie directly in them, and
+   no word of their names is a split's.
 4. The test split has the same categories.
 5. A folder that is named in --categories is a category, whatever it is called, and with images at
    any depth; '*' allows the depth to all folders, and no names of splits. But what holds splits is
