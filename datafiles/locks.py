@@ -1,29 +1,66 @@
-"""A folder that one process writes at a time."""
+"""A file that one process holds at a time, and a folder that one process writes at a time."""
 
 import contextlib
-import sqlite3
+import errno
 import sys
+import time
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
+
+HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # by someone; other errors: no locks here
+
+
+def hold_lock(path):
+    """The file at a path, open and locked: until it is closed, or the process dies.
+
+    Returns None, with a line, where the file system cannot lock. Raises BlockingIOError where
+    someone else holds the lock, and another OSError where the file cannot be opened.
+    """
+    file = open(path, "ab")
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except OSError as error:
+        file.close()
+        if error.errno in HELD:
+            raise BlockingIOError(error.errno, "another process holds the lock", path) from None
+        print(
+            f"warning: {path} cannot be locked, as its file system has no locks "
+            f"({error.strerror}); let no other process write there",
+            flush=True,
+        )
+        return None
+    return file
 
 
 @contextlib.contextmanager
 def lock(folder, option):
     """A folder, made if need be, for this process only; others wait for it.
 
-    The system frees the lock when the process dies. option: what to change, for the message, where
-    the folder cannot be written.
+    option: what to change, for the message, where the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(folder / "lock", timeout=0)
+    waiting = False
+    while True:
         try:
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            print(f"data: waiting for another process to make {folder} ready", flush=True)
-            connection.execute("PRAGMA busy_timeout = 1000000000")
-            connection.execute("BEGIN EXCLUSIVE")
-    except (OSError, sqlite3.DatabaseError) as error:
-        sys.exit(f"error: {folder} cannot be written ({error}); choose another {option}")
-    with contextlib.closing(connection):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = hold_lock(folder / "lock")
+            break
+        except BlockingIOError:
+            if not waiting:
+                print(f"data: waiting for another process to make {folder} ready", flush=True)
+            waiting = True
+            time.sleep(0.2)
+        except OSError as error:
+            sys.exit(f"error: {folder} cannot be written ({error}); choose another {option}")
+    try:
         yield
+    finally:
+        if file:
+            file.close()
