@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, photograph, refused
 
+import files
 from common import load_dataset
-from datafiles import build, locks
-from datafiles.locks import hold_lock, lock
+from datafiles import build
+from datafiles.locks import lock
+from files import hold_lock
 
 PREPARE = [sys.executable, "prepare.py", "--dataset", "folder", "--image-size", "32", "--data-dir"]
 
@@ -140,7 +142,7 @@ def test_a_disk_that_fills_up_ends_in_one_line_and_leaves_nothing(photos):
 # The lock
 
 
-HOLD = "from datafiles.locks import hold_lock; from pathlib import Path; import sys\n"
+HOLD = "from files import hold_lock; from pathlib import Path; import sys\n"
 HOLD += "file = hold_lock(Path(sys.argv[1])); print('held', flush=True); input()"
 
 
@@ -160,7 +162,7 @@ def test_a_lock_is_held_until_its_process_is_killed(tmp_path):
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES])
 def test_some_errors_say_that_someone_holds_the_lock(tmp_path, monkeypatch, number, capsys):
-    monkeypatch.setattr(locks.fcntl, "flock", failing(number))
+    monkeypatch.setattr(files.fcntl, "flock", failing(number))
     with pytest.raises(BlockingIOError):
         hold_lock(tmp_path / "lock")
     assert not capsys.readouterr().out
@@ -168,15 +170,13 @@ def test_some_errors_say_that_someone_holds_the_lock(tmp_path, monkeypatch, numb
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
 def test_other_errors_say_that_a_file_system_cannot_lock(tmp_path, monkeypatch, number, capsys):
-    monkeypatch.setattr(locks.fcntl, "flock", failing(number))
+    monkeypatch.setattr(files.fcntl, "flock", failing(number))
     assert hold_lock(tmp_path / "lock") is None
-    line = capsys.readouterr().out
-    assert (
-        line.startswith(f"warning: {tmp_path / 'lock'} cannot be locked") and line.count("\n") == 1
-    )
-    assert os.strerror(number) in line
     with lock(tmp_path / "folder", "--cache-dir"):  # goes on at once
         pass
+    line = capsys.readouterr().out
+    assert line.startswith(f"warning: {tmp_path / 'folder'} cannot be locked")
+    assert line.count("\n") == 1
 
 
 def failing(number):
@@ -189,7 +189,7 @@ def failing(number):
 
 
 def test_a_folder_is_decoded_where_nothing_can_be_locked(photos, monkeypatch, capsys):
-    monkeypatch.setattr(locks.fcntl, "flock", failing(errno.ENOLCK))
+    monkeypatch.setattr(files.fcntl, "flock", failing(errno.ENOLCK))
     assert len(load(photos)[0]) == 54
     assert "cannot be locked, as its file system has no locks" in capsys.readouterr().out
 
@@ -210,8 +210,8 @@ def test_without_fcntl_a_byte_is_locked_as_windows_does(tmp_path, monkeypatch):
             raise OSError(number, os.strerror(number))
 
     msvcrt = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
-    monkeypatch.setattr(locks, "fcntl", None)
-    monkeypatch.setattr(locks, "msvcrt", msvcrt, raising=False)
+    monkeypatch.setattr(files, "fcntl", None)
+    monkeypatch.setattr(files, "msvcrt", msvcrt, raising=False)
     hold_lock(tmp_path / "lock").close()
     with pytest.raises(BlockingIOError):
         hold_lock(tmp_path / "lock")
