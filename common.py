@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
-from torchvision.io import encode_png
 
 from datafiles.arrays import load_arrays
 from datafiles.cache import cached_images
@@ -440,9 +440,9 @@ def fixed_samples(generator, seen, solver=None, n=10):
 
 
 def save_rows(images, path):
-    """A PNG without margins. images: uint8 [rows, columns, C, H, W]."""
-    picture = images.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
-    path.write_bytes(encode_png(picture.cpu()).numpy().tobytes())
+    """A PNG without margins, grey or in colour. images: uint8 [rows, columns, C, H, W]."""
+    picture = images.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1).cpu().numpy()
+    Image.fromarray(picture.squeeze(2) if picture.shape[2] == 1 else picture).save(path, "PNG")
 
 
 def pixels(images):
