@@ -2,13 +2,11 @@
 
 import contextlib
 import functools
-import gc
 import itertools
 import json
 import multiprocessing
 import os
 import runpy
-import signal
 import subprocess
 import sys
 import tempfile
@@ -41,7 +39,6 @@ tiny = {
     "--latent-dim": "8",
     "--learning-rate": "1e-3",
     "--device": "cpu",
-    "--amp": "off",
     "--log-every": "1",
     "--checkpoint-every": "2",
 }
@@ -58,26 +55,13 @@ OWN = {
 def run_main(module, *options):
     """Call main() of a script's module. Returns what it exits with, None if it ends by itself."""
     argv = sys.argv
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     sys.argv = [module.__file__, *map(str, options)]
     try:
         return module.main()
     except SystemExit as stop:
         return stop.code
     finally:
-        # As the end of a process does: forget the run, so that its lock is free
         sys.argv = argv
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        gc.collect()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quick_garbage_collection():
-    """gc.collect() searches only what was made since the imports, so that it takes no time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 # A server that has imported PyTorch, and forks: a new process costs a second less than by itself
@@ -156,10 +140,10 @@ def losses(run_dir):
 
 
 def contents(run_dir):
-    """Time of change and bytes of every file of a run but its lock, which reading would release."""
+    """Time of change and bytes of every file of a run but its lock."""
     found = {}
     for path in run_dir.rglob("*"):
-        if path.is_file() and not path.name.startswith("lock"):
+        if path.is_file() and path.name != "lock":
             found[path.relative_to(run_dir)] = (path.stat().st_mtime_ns, path.read_bytes())
     return found
 
@@ -228,9 +212,8 @@ def tiny_photos(tmp_path_factory):
     for c, category in enumerate(("attic", "barn", "cellar")):
         (folder / category).mkdir()
         for i in range(20):
-            photograph(100 * c + i).save(
-                folder / category / f"{i:02d}.{('png', 'jpg', 'webp')[i % 3]}"
-            )
+            kind = ("png", "jpg", "webp")[i % 3]
+            photograph(100 * c + i).save(folder / category / f"{i:02d}.{kind}")
     return folder
 
 
@@ -275,9 +258,9 @@ def finished(train, tmp_path_factory):
     """A function that gives the directory of a method's uninterrupted run; not to be changed."""
 
     @functools.cache
-    def run(method, seed=1):
+    def run(method, *options, seed=1):
         run_dir = tmp_path_factory.mktemp(method)
-        done = train(method, run_dir, "--seed", seed)
+        done = train(method, run_dir, "--seed", seed, *options)
         assert done.returncode == 0, done.stderr
         (run_dir / "stdout").write_text(done.stdout)
         return run_dir
