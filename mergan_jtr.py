@@ -176,9 +176,8 @@ def train(args, run, images, labels, names):
         past = seen[:first]  # the categories that are replayed
         parts = max(len(past), 1) if args.replay == "share" else 1  # of a batch of replays
         n_past = args.batch_size // parts
-        weight_past = parts / len(
-            y
-        )  # a past category weighs as a new one; if full, all together do
+        # A past category weighs as a new one; if full, all past ones together do
+        weight_past = parts / len(y)
         real_images.begin(task, y, n, args.critic_steps)
 
         # Adam starts afresh in every task
