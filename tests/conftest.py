@@ -173,11 +173,14 @@ def assert_same_weights(run_dir, other_dir):
 # Data
 
 
-def write_bars(folder, train, test):
-    """Four idx files of 28×28 images in three categories: a bar left, in the middle or right."""
+def write_bars(folder, train, test, categories=3):
+    """Four idx files of 28×28 images in three categories: a bar left, in the middle or right.
+
+    Of a fourth category, only the left edge of the bar is in the image.
+    """
     random = np.random.default_rng(0)
     for prefix, count in [("train", train), ("t10k", test)]:
-        labels = random.permutation(np.arange(count) % 3).astype(np.uint8)
+        labels = random.permutation(np.arange(count) % categories).astype(np.uint8)
         images = random.integers(0, 60, (count, 28, 28), dtype=np.uint8)
         for image, label in zip(images, labels):
             image[4:24, 3 + 8 * label : 9 + 8 * label] += 180
@@ -293,6 +296,25 @@ def in_step(monkeypatch):
         monkeypatch.setattr(script, "generator_loss", interrupted)
 
     return arrange
+
+
+@pytest.fixture
+def record(monkeypatch):
+    """A function that records the arguments and the value of every call of a module's function."""
+
+    def replace(module, name):
+        function = getattr(module, name)
+        calls = []
+
+        def recording(*arguments):
+            value = function(*arguments)
+            calls.append((arguments, value.item()))
+            return value
+
+        monkeypatch.setattr(module, name, recording)
+        return calls
+
+    return replace
 
 
 def refused(*arguments, **options):
