@@ -104,7 +104,7 @@ def test_both_processes_end_with_the_same_weights(method, together):
 @pytest.mark.parametrize("method", ["dgr", "rewc"])
 def test_two_processes_learn_from_other_images_and_noise(method, together):
     run_dir, _ = together(method)
-    first, second = [load(run_dir / f"rank_{number}_drawn.pt") for number in (0, 1)]
+    (first,), (second,) = [load(run_dir / f"rank_{number}_drawn.pt") for number in (0, 1)]
     assert first.keys() == second.keys() == {"images", "noise"}
     assert not torch.equal(first["images"], second["images"])
     assert not torch.equal(first["noise"], second["noise"])

@@ -26,7 +26,7 @@ def main():
         write(run, name, save, *content)
         path = run.directory / name
         save(*content, path.with_name(f"rank_{script.RANK}_{path.name}"))
-        torch.save(drawn[0], run.directory / f"rank_{script.RANK}_drawn.pt")
+        torch.save(drawn[:1], run.directory / f"rank_{script.RANK}_drawn.pt")
 
     def also_keep(real_images):
         images = draw(real_images)
