@@ -323,9 +323,9 @@ class Run:
                 at_end.callback(signal.signal, number, signal.signal(number, self.stop))
 
         other = "short" if args.schedule == "paper" else "paper"
+        rates = f"learning rate {args.learning_rate:g}, {args.critic_steps} critic steps"
         common.say(f"{METHOD}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}")
-        common.say(f"learning rate {args.learning_rate:g}, critic steps {args.critic_steps}")
-        common.say(f"schedule: {args.schedule}; the other one: --schedule {other}")
+        common.say(f"schedule: {args.schedule} ({rates}); the other one: --schedule {other}")
         common.say(f"{args.device} ({args.hardware}), processes: {PROCESSES}, amp: {args.amp}")
         common.say(f"results: {self.directory}, beginning at {self.saved}")
 

@@ -140,8 +140,7 @@ def test_where_a_file_system_has_no_locks_a_run_warns_and_goes_on(
     monkeypatch.setattr(fcntl, "flock", no_locks)
     options = [*tiny_options("sft", tmp_path), "--iters", 1, "--num-tasks", 1]
     assert call_main(sft, *options) is None
-    warning = f"warning: --run-dir {tmp_path} cannot be locked, as its file system has no locks; let no other process write there\n"
-    assert warning in capsys.readouterr().out
+    assert f"warning: --run-dir {tmp_path} cannot be locked, as" in capsys.readouterr().out
     assert (tmp_path / "task_1.pt").exists()
 
 
