@@ -6,7 +6,6 @@ import torch
 
 from common import GROUP, load_generator, pixels
 
-BATCH = 256  # images drawn in one call
 PATIENCE = 4  # z for each image, where a solver has to find a category's images among all
 
 
@@ -61,12 +60,11 @@ class SavedGenerator:
             return self.drawn[category]
         random = torch.Generator().manual_seed(seed)
         z = torch.randn(n, self.latent_dim, generator=random)
-        return torch.cat([convert(self.paint(some, category)) for some in z.split(BATCH)])
+        return torch.cat([convert(self.paint(some, category)) for some in z.split(GROUP)])
 
     def paint(self, z, category):
-        """Images by z on the CPU, a multiple of 64."""
-        y = torch.full([len(z) // GROUP], category, device=self.device)
-        return self.generator(z.to(self.device), y)
+        """A group of images by z on the CPU; on a CPU, more at once take longer."""
+        return self.generator(z.to(self.device), torch.tensor([category], device=self.device))
 
     def draw_by_solver(self, n, seed, convert):
         """{category: at most n of the images that the solver takes for it}, of all that were seen.
@@ -78,8 +76,8 @@ class SavedGenerator:
         random = torch.Generator().manual_seed(seed)
         found = {category: [] for category in self.seen}
         missing = dict.fromkeys(found, n)
-        for _ in range(math.ceil(PATIENCE * len(found) * n / BATCH)):
-            images = self.paint(torch.randn(BATCH, self.latent_dim, generator=random), 0)
+        for _ in range(PATIENCE * len(found) * n // GROUP):
+            images = self.paint(torch.randn(GROUP, self.latent_dim, generator=random), 0)
             named = self.solver(images).argmax(1)
             for category in found:
                 chosen = images[named == category][: missing[category]]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from torchvision.io import read_image
+from PIL import Image
 
 from files import write
 from scoring.cache import cached, digest
@@ -19,9 +19,10 @@ def read_samples(path, categories):
 
     uint8 [categories, KEPT, C, S, S], zeros for categories that it does not have.
     """
-    picture = read_image(str(path))
-    size = picture.shape[2] // COLUMNS
-    tiles = picture.unflatten(2, (COLUMNS, size)).unflatten(1, (-1, size)).permute(1, 3, 0, 2, 4)
+    pixels = np.array(Image.open(path))
+    size = pixels.shape[1] // COLUMNS
+    tiles = torch.from_numpy(pixels).reshape(-1, size, COLUMNS, size, pixels[0, 0].size)
+    tiles = tiles.permute(0, 2, 4, 1, 3)
     images = torch.zeros(categories, KEPT, *tiles.shape[2:], dtype=torch.uint8)
     images[: len(tiles)] = tiles[:, :KEPT]
     return images

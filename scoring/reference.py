@@ -150,7 +150,7 @@ class Reference:
 
         return self.of_real("accuracy of the judge", self.key, compute)
 
-    def reverse_accuracy(self, images, labels, seen, whose):
+    def reverse_accuracy(self, images, labels, seen, whose="generated images"):
         """Percent right of the real test images of the seen categories, by a classifier trained
         only on the given images, the judge's network and schedule. whose: the images, in words.
 

@@ -85,7 +85,7 @@ def score_reverse(path, reference, standing=False):
     if counts.sum() == 0:  # by a solver that names none of them
         return 0.0
     labels = torch.tensor(seen).repeat_interleave(counts)
-    return reference.reverse_accuracy(torch.cat(images), labels, seen, "generated images")
+    return reference.reverse_accuracy(torch.cat(images), labels, seen)
 
 
 def column(rows, name):
