@@ -1,11 +1,11 @@
 """Score every saved generator of every run as the papers do, and print a table over runs.
 
-    python eval.py runs                          # every run under runs/
-    python eval.py runs/mnist__mergan_ra__1      # one run
-    python eval.py results/mnist_cpu/*.json      # the table of copies of eval.json, scored before
+    python eval.py runs                                # every run under runs/
+    python eval.py runs/mnist__mergan_ra__1 --quick    # one run, a first look
+    python eval.py results/mnist_ten_small/*.json      # the table of copies of eval.json
 
 Writes eval.json into each run. Lists have one entry a category, matrices one row a task; null:
-not seen, or no file.
+not seen, no file, or not measured.
     categories
         their names, in the order of these lists
     accuracy, average_accuracy
@@ -13,13 +13,15 @@ not seen, or no file.
         the category asked for: a matrix, and its mean over the seen categories after each task; a
         generator that cannot be asked (dgr.py) is scored on the images that its solver takes for
         the category, 0 if there are none
-    forgetting, backward_transfer
-        percentage points, after the last task (definitions: scoring/metrics.py)
+    learned, forgetting, backward_transfer
+        of tasks' accuracies: their mean when just learned, and what became of it, in percentage
+        points (definitions: scoring/metrics.py)
     fid
         "test", "train": against real images of these splits, each {"all", "per_category": after
-        the last task, "all_by_task", "matrix"}; "floor": what real training images would get for
-        "all", {"test", "train"}; "features": their kind; "samples", "samples_per_category": images
-        a side (of dgr.py fewer, where its solver finds fewer); null where a category has too few
+        the last task, "all_by_task", "matrix", "afq", "aiq", "fr": CLoG's scores of tasks'
+        FIDs (scoring/metrics.py)}; "floor": what real training images would get for "all",
+        {"test", "train"}; "features": their kind; "samples", "samples_per_category": images a
+        side (of dgr.py fewer, where its solver finds fewer); null where a category has too few
         real images
     reverse_accuracy, reverse_accuracy_ceiling
         percent of real test images of the seen categories that a classifier trained only on
@@ -39,8 +41,9 @@ not seen, or no file.
         with --other-data: what was learned, and what it was scored on; null: the same
     samples, statistics, minutes, arguments
         images drawn of a category, "batch" or "standing"; of training; the run's options
+Beside it film.npz holds the run's own samples, and what the judge sees in them (scoring/film.py).
 
-The number of CPU threads changes no digit. Only the table goes to standard output.
+On a CPU scoring has one thread. Only the table goes to standard output.
 """
 
 import argparse
@@ -50,42 +53,47 @@ from pathlib import Path
 import torch
 
 from common import use_any_encoding
-from progress import progress
-from scoring.cache import CannotWrite, try_writing, write_json
-from scoring.metrics import backward_transfer, forgetting
-from scoring.references import References
-from scoring.runs import ELSEWHERE, Run, find_runs, no_run
-from scoring.scores import CachedScores, column, fids
+from files import CannotWrite
+from scoring.cache import try_writing, write_json
+from scoring.film import write_film
+from scoring.reference import References
+from scoring.runs import Run, find_runs, no_run
+from scoring.scores import score_run
 from scoring.tables import markdown, read_scores, write_csv
 
 
-class Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """The docstring as it stands, and the default of every option."""
-
-
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Help)
+    about = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=about)
     add = parser.add_argument
     add("paths", nargs="+", metavar="RUN_OR_DIR", help="runs, folders of some, eval.json files")
-    add("--data-dir", help="folder of the real data; None: where the run found it")
-    add("--cache-dir", help="place of the judge and scores of real images; None: the run's")
+    add("--data-dir", help="folder of the real data [where the run found it]")
+    add("--cache-dir", help="place of the judge and scores of real images [the run's]")
     other_help = "score on purpose on images other than those learned, of categories named the same"
     add("--other-data", action="store_true", help=other_help)
-    add("--samples", type=int, default=6400, help="images per category, a multiple of 64")
-    inside_help = "the same for snapshots inside tasks; 0: not scored"
+    add("--quick", action="store_true", help="fewer images, and no reverse accuracy: a first look")
+    add("--samples", type=int, help="images per category, a multiple of 64 [6400; quick: 640]")
+    inside_help = "the same for snapshots inside tasks; 0: not scored [%(default)s]"
     add("--intermediate-samples", type=int, default=0, help=inside_help)
-    add("--statistics", choices=("batch", "standing"), default="batch", help="when drawing")
-    judge_help = "auto: MNIST's is shipped, those of other data are trained on it"
+    statistics_help = "when drawing [%(default)s]"
+    add("--statistics", choices=("batch", "standing"), default="batch", help=statistics_help)
+    judge_help = "auto: MNIST's is shipped, those of other data are trained on it [%(default)s]"
     add("--judge", choices=("auto", "trained"), default="auto", help=judge_help)
-    add("--fid-features", choices=("judge", "inception"), default="judge", help="128 or 2048")
-    add("--fid-samples", type=int, default=10000, help="at most, a side, over all categories")
-    add("--inception-weights", help="their file; None: torch-fidelity downloads it")
-    device_help = "auto: cuda where there is one"
+    features_help = "128 or 2048 [%(default)s]"
+    add("--fid-features", choices=("judge", "inception"), default="judge", help=features_help)
+    count_help = "at most, a side, over all categories [10000; quick: 2000]"
+    add("--fid-samples", type=int, help=count_help)
+    add("--inception-weights", help="their file [downloaded by torch-fidelity]")
+    device_help = "auto: cuda where there is one [%(default)s]"
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help=device_help)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="print tables, as without options")
     form.add_argument("--csv", action="store_true", help="print one row a run")
     args = parser.parse_args()
+    if args.samples is None:
+        args.samples = 640 if args.quick else 6400
+    if args.fid_samples is None:
+        args.fid_samples = 2000 if args.quick else 10000
     for name, least in [("samples", 64), ("intermediate_samples", 0)]:
         value = getattr(args, name)
         if value < least or value % 64:
@@ -102,122 +110,80 @@ def parse_args():
     return args
 
 
-def score(run, reference, samples, intermediate_samples=0, standing=False, other_data=None):
-    """All scores of one run, as eval.json holds them, and a list of what could not be scored.
-
-    run: a Run; samples: images drawn of each category; standing: draw with standing statistics.
-    """
-    if reference.fid_samples < 2 * run.tasks:
-        found = f"--fid-samples is {reference.fid_samples}"
-        raise ValueError(f"{found}, expected at least 2 for each of the {run.tasks} tasks")
-    log = run.log()
-    scores = CachedScores(run, reference, standing)
-
-    # After each task; joint.py saves one generator only
-    paths = [run.task(task) for task in range(1, run.tasks + 1)]
-    saved = [task for task, path in enumerate(paths, start=1) if path.exists()]
-    rows = []
-    for path in progress(paths, f"scoring {run.path.name}, ends of tasks"):
-        rows.append(scores.snapshot(path, samples) if path.exists() else None)
-    missing = []
-    if len(saved) > 1:
-        missing = [f"{path} (missing)" for path in paths[: saved[-1]] if not path.exists()]
-
-    # Only after the last task, and what real images would score
-    last = rows[-1]
-    reverse = None
-    floor = None
-    ceiling = None
-    if last is not None:
-        reverse = scores.reverse(paths[-1])
-        floor = scores.floor(last["seen"], samples)
-        ceiling = scores.ceiling(last["seen"])
-
-    accuracy = column(rows, "accuracy")
-    kept = {"hardware"} | run.arguments.keys() - set(ELSEWHERE)
-    results = {
-        "categories": reference.names,
-        "average_accuracy": column(rows, "average_accuracy"),
-        "accuracy": accuracy,
-        "forgetting": forgetting(accuracy),
-        "backward_transfer": backward_transfer(accuracy),
-        "fid": fids(rows, floor, reference.kind),
-        "reverse_accuracy": reverse,
-        "reverse_accuracy_ceiling": ceiling,
-        "diversity": column(rows, "diversity")[-1],
-        "intermediate": scores.inside(log, intermediate_samples),
-        "judge": reference.judge_name,
-        "judge_accuracy": reference.accuracy,
-        "data": reference.data[:8],
-        "other_data": other_data,
-        "samples": samples,
-        "statistics": "standing" if standing else "batch",
-        "minutes": log[-1]["elapsed"] / 60 if log else None,
-        "arguments": {name: value for name, value in run.arguments.items() if name in kept},
-    }
-    return results, missing + scores.problems
-
-
-def score_and_write(run, reference, **options):
-    """score() of one run, written to its eval.json, and a list of problems; None, and nothing
-    written, if there are no scores. options: those of score().
-    """
-    try:
-        results, problems = score(run, reference, **options)
-    except Exception as error:
-        return None, [f"{run.path} ({type(error).__name__}: {error})"]
-    try:
-        write_json(run.path / "eval.json", results)
-    except CannotWrite as error:
-        problems.append(f"{error}; make room, and run the same command again")
-    return results, problems
-
-
-def score_folder(folder, references, args, problems):
-    """The scores of the run in a folder, or None; what is wrong is added to problems."""
-    try:
-        run = Run(folder)
-        data = run.data(data_dir=args.data_dir, cache_dir=args.cache_dir)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        problems.append(f"{folder / 'args.json'} ({type(error).__name__}: {error})")
-        return None
-    try:
-        try_writing(run.path)  # before long work
-        reference, differing = references.open(run, data, args.other_data)
-    except (SystemExit, CannotWrite, ValueError, TypeError) as error:
-        problems.append(f"{folder} ({error})")
-        return None
-    result, unscored = score_and_write(
-        run,
-        reference,
-        samples=args.samples,
-        intermediate_samples=args.intermediate_samples,
-        standing=args.statistics == "standing",
-        other_data=differing,
-    )
-    problems += unscored
-    if not run.finished():
-        reached = f"{folder} is not finished ({run.reached()})"
-        problems.append(f"{reached}; run its command again to continue it")
-        return None
-    return result
-
-
-def main():
-    use_any_encoding()
-    args = parse_args()
-    files = [Path(path) for path in args.paths if path.endswith(".json")]
-    folders = find_runs([path for path in args.paths if not path.endswith(".json")])
-    if not folders + files:
-        sys.exit(no_run(args.paths))
-    results, problems = [], []
-    # Scored before
+def read_tables(files, problems):
+    """The scores in copies of eval.json; what is wrong is added to problems."""
+    results = []
     for path in files:
         try:
             results.append(read_scores(path))
         except (OSError, ValueError) as error:
             problems.append(f"{path} ({type(error).__name__}: {error})")
-    # Scored now
+    return results
+
+
+def look_over(folders, references, args, problems):
+    """[(run, data, how the data differ from those learned)] of the runs that can be scored.
+
+    What is wrong with the others, or not finished, is added to problems.
+    """
+    found = []
+    for folder in folders:
+        try:
+            run = Run(folder)
+            data = run.data(data_dir=args.data_dir, cache_dir=args.cache_dir)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            problems.append(f"{folder / 'args.json'} ({type(error).__name__}: {error})")
+            continue
+        try:
+            try_writing(folder)
+            found.append((run, data, references.compare(run, data, args.other_data)))
+        except (SystemExit, OSError, ValueError, TypeError) as error:
+            problems.append(f"{folder} ({error})")
+            continue
+        problems += [f"{path} (missing)" for path in run.missing()]
+        if not run.finished():
+            reached = f"{folder} is not finished ({run.reached()})"
+            problems.append(f"{reached}; run its command again to continue it")
+    return found
+
+
+def score(run, reference, args, differing, problems):
+    """The scores of a run, written to its eval.json, and its film; None if it has no scores.
+
+    What could not be scored or written is added to problems.
+    """
+    try:
+        result, unscored = score_run(
+            run,
+            reference,
+            samples=args.samples,
+            inside=args.intermediate_samples,
+            standing=args.statistics == "standing",
+            reverse_accuracy=not args.quick,
+            other_data=differing,
+        )
+    except Exception as error:
+        problems.append(f"{run.path} ({type(error).__name__}: {error})")
+        return None
+    problems += unscored
+    try:
+        write_json(run.path / "eval.json", result)
+        write_film(run, reference)
+    except CannotWrite as error:
+        problems.append(f"{error}; make room, and run the same command again")
+    except Exception as error:
+        problems.append(f"{run.path / 'samples'} ({type(error).__name__}: {error})")
+    return result
+
+
+def print_scores(args):
+    """Score all runs, and print the table."""
+    files = [Path(path) for path in args.paths if path.endswith(".json")]
+    folders = find_runs([path for path in args.paths if not path.endswith(".json")])
+    if not folders + files:
+        sys.exit(no_run(args.paths))
+    problems = []
+    results = read_tables(files, problems)
     references = References(
         judge=args.judge,
         device=args.device,
@@ -225,9 +191,18 @@ def main():
         fid_samples=args.fid_samples,
         inception_weights=args.inception_weights,
     )
-    for folder in folders:
-        result = score_folder(folder, references, args, problems)
-        if result is not None:
+    runs = look_over(folders, references, args, problems)
+    if runs:  # before long work
+        for problem in problems:
+            print(f"warning: {problem}", file=sys.stderr, flush=True)
+    for run, data, differing in runs:
+        try:
+            reference = references.open(data)
+        except SystemExit as error:
+            problems.append(f"{run.path} ({error})")
+            continue
+        result = score(run, reference, args, differing, problems)
+        if result is not None and run.finished():
             results.append(result)
     if results and args.csv:
         write_csv(results, sys.stdout)
@@ -238,6 +213,19 @@ def main():
             problems.append(str(error))
     if problems:
         sys.exit("error: not scored: " + "; ".join(problems))
+
+
+def main():
+    use_any_encoding()
+    args = parse_args()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a sum that several threads share is rounded otherwise
+    try:
+        print_scores(args)
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on")
+    finally:
+        torch.set_num_threads(threads)
 
 
 if __name__ == "__main__":

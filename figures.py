@@ -23,6 +23,7 @@ import sys
 from pathlib import Path
 
 from common import use_any_encoding
+from files import CannotWrite
 from pictures import curves, evolution, forgetting, losses, page, paint, samples, tensorboard, tsne
 from pictures.canvas import INSTALL
 from pictures.groups import all_names, find_groups, find_name
@@ -115,6 +116,8 @@ def main():
     args = parse_args()
     try:
         draw_all(args)
+    except CannotWrite as error:
+        sys.exit(f"error: {error}; make room, or choose another --output")
     except OSError as error:
         # An error of Pillow names no file; tensorboard writes beside the runs
         place = error.filename or vars(args).get("output") or args.paths[0]

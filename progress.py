@@ -31,12 +31,3 @@ def progress(items, title, total=None, seconds=10):
             print(f"{title}: {done} of {total}, {text} left", file=sys.stderr, flush=True)
             last_line = now
         yield item
-
-
-def tell(line):
-    """A line on standard error, above the bar where there is one."""
-    tqdm = sys.modules.get("tqdm")
-    if tqdm is not None and sys.stderr.isatty():
-        tqdm.tqdm.write(line, file=sys.stderr)
-    else:
-        print(line, file=sys.stderr, flush=True)

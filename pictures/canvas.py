@@ -15,7 +15,8 @@ try:
 except ImportError:
     sys.exit(f"error: figures.py needs matplotlib; {INSTALL}")
 
-# Okabe & Ito's palette, which the colour-blind can tell apart, in the order of tables.METHODS
+# Okabe & Ito's palette, which the colour-blind can tell apart, in the order of tables.METHODS;
+# then more, for methods that are not ours
 COLOURS = [
     "#000000",
     "#D55E00",
@@ -25,6 +26,10 @@ COLOURS = [
     "#009E73",
     "#0072B2",
     "#F0E442",
+    "#882255",
+    "#44AA99",
+    "#999933",
+    "#332288",
 ]
 
 

@@ -8,7 +8,7 @@ import sys
 from pictures.canvas import COLOURS, plt, save
 from pictures.groups import all_names, setting
 from scoring.runs import command
-from scoring.tables import rank
+from scoring.tables import ranks
 
 METRICS = ("accuracy", "fid_test")
 COLUMNS = 5  # categories side by side; more of them go below
@@ -144,10 +144,12 @@ def draw(groups, output, paths):
 def line_styles(groups):
     """Colour and dashes by label: a colour a method, dashes for groups of the same method."""
     styles = {}
+    places = ranks(group.method for group in groups)
     for group in groups:
         of_method = [other.label for other in groups if other.method == group.method]
         dashes = ["-", "--", ":", "-."][of_method.index(group.label) % 4]
-        styles[group.label] = dict(color=COLOURS[rank(group.method)], linestyle=dashes)
+        colour = COLOURS[places[group.method] % len(COLOURS)]
+        styles[group.label] = dict(color=colour, linestyle=dashes)
     return styles
 
 

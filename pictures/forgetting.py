@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
+from files import write
 from pictures.film import Film, names_in_order, shoot_all, union
 from pictures.groups import setting
-from scoring.cache import in_one_step
 from scoring.tables import drawable
 
 LIMIT = 1_500_000  # bytes, so that a page with the picture opens fast
@@ -34,7 +34,7 @@ def draw(groups, output, skipped):
         if len(data) <= LIMIT:
             break
     output.parent.mkdir(parents=True, exist_ok=True)
-    in_one_step(output, lambda file: file.write_bytes(data))
+    write(output, lambda file: file.write_bytes(data))
     print(f"wrote {output}, {len(data) / 1e6:.1f} MB")
 
 

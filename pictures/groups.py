@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common import data_options
 from scoring.runs import Run, find_runs, no_run
-from scoring.tables import labels_of, rank
+from scoring.tables import labels_of, ranks
 
 
 class Group:
@@ -61,7 +61,8 @@ def find_groups(paths, skipped, scores=False):
         sys.exit(f"error: runs of several data sets ({found}); draw them one at a time")
     labels = labels_of([json.loads(options) for options in groups])
     found = [Group(runs, label) for runs, label in zip(groups.values(), labels)]
-    return sorted(found, key=lambda group: rank(group.method))
+    places = ranks(group.method for group in found)
+    return sorted(found, key=lambda group: places[group.method])
 
 
 def all_names(groups):

@@ -5,7 +5,7 @@ import sys
 
 from pictures.canvas import COLOURS, plt, save
 from pictures.groups import setting
-from scoring.tables import rank
+from scoring.tables import ranks
 
 SHARED = {"critic": "critic", "gradient_penalty": "gradient penalty", "generator": "generator"}
 NO_LOSS = {"task", "step", "it_per_s", "elapsed"}
@@ -60,13 +60,15 @@ def draw(groups, output, skipped):
         squeeze=False,
         layout="constrained",
     )
+    places = ranks(group.method for group, _ in logs)
     for row, (group, log) in zip(axes, logs):
+        colour = COLOURS[places[group.method] % len(COLOURS)]
         own = [name for name in losses_of(log) if name not in SHARED]
         for ax, name in zip(row, SHARED):
-            draw_loss(ax, group, log, [name])
+            draw_loss(ax, group, log, [name], colour)
         if has_own:
             if own:
-                draw_loss(row[-1], group, log, own)
+                draw_loss(row[-1], group, log, own, colour)
             else:
                 row[-1].set_axis_off()
         label = group.label.replace(" ", "\n")
@@ -79,11 +81,10 @@ def draw(groups, output, skipped):
     save(figure, output / "losses.png")
 
 
-def draw_loss(ax, group, log, names):
+def draw_loss(ax, group, log, names, colour):
     """One or more losses over the steps, the tasks marked by lines and the names of categories."""
     for name, style in zip(names, ("-", "--", ":", "-.")):
         points = [(line["at"], line[name]) for line in log if name in line]
-        colour = COLOURS[rank(group.method)]
         ax.plot(*zip(*points), color=colour, linestyle=style, linewidth=0.8, label=name)
     if names and names[0] not in SHARED:
         ax.legend(fontsize=7, frameon=False, loc="upper right")

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from files import write
 from pictures.canvas import COLOURS
 from pictures.film import Film, names_in_order, shoot_all, union
 from pictures.groups import setting
-from scoring.cache import in_one_step
 from scoring.runs import command
-from scoring.tables import rank
+from scoring.tables import ranks
 
 HERE = Path(__file__).parent
 LIMIT = 8_000_000  # bytes of a page
@@ -51,7 +51,7 @@ def draw(groups, output, skipped):
         if len(text) <= LIMIT:
             break
     output.parent.mkdir(parents=True, exist_ok=True)
-    in_one_step(output, lambda file: file.write_bytes(text))
+    write(output, lambda file: file.write_bytes(text))
     print(f"wrote {output}, {len(text) / 1e6:.1f} MB")
     if len(text) > LIMIT:
         print(f"that is more than {LIMIT / 1e6:.0f} MB; name fewer runs for a smaller page")
@@ -130,10 +130,11 @@ def styles_of(films):
     film, dashes for films of the same method.
     """
     styles, count = {}, {}
+    places = ranks(film.method for film in films)
     for film, shape in zip(films, itertools.cycle(SHAPES)):
         number = count.setdefault(film.method, 0)
         count[film.method] += 1
-        colour = COLOURS[rank(film.method)]
+        colour = COLOURS[places[film.method] % len(COLOURS)]
         if colour == "#000000":
             colour = "currentColor"  # that of the text, as black would vanish on a dark page
         styles[film.label] = {

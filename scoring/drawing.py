@@ -5,9 +5,7 @@ import math
 import torch
 
 from common import GROUP, load_generator, pixels
-from scoring.threads import one_thread_each
 
-BATCH = 256  # images drawn in one call
 PATIENCE = 4  # z for each image, where a solver has to find a category's images among all
 
 
@@ -42,11 +40,11 @@ class SavedGenerator:
         generator, solver, saved = load_generator(path, device)
         # Inside a task, those in the file are of the end of the task before
         if standing and "_step_" in path.name:
-            with one_thread_each():
-                generator.update_standing_statistics(saved["seen"] if solver is None else [0])
+            generator.update_standing_statistics(saved["seen"] if solver is None else [0])
         generator.train(not standing)
         return cls(generator, saved["seen"], saved["categories"], solver)
 
+    @torch.no_grad()
     def draw(self, category, n, seed=0, as_pixels=False):
         """n images of one category (its index), float [n, C, H, W] in [−1, 1], or uint8 as pixels.
 
@@ -61,15 +59,12 @@ class SavedGenerator:
                 self.drawn_as = (n, seed, as_pixels)
             return self.drawn[category]
         random = torch.Generator().manual_seed(seed)
-        z = torch.randn(n, self.latent_dim, generator=random).to(self.device)
-        y = torch.tensor([category], device=self.device)
+        z = torch.randn(n, self.latent_dim, generator=random)
+        return torch.cat([convert(self.paint(some, category)) for some in z.split(GROUP)])
 
-        @torch.no_grad()
-        def paint(some):
-            return convert(self.generator(some, y.expand(len(some) // GROUP)))
-
-        with one_thread_each() as parallel:
-            return torch.cat(list(parallel(paint, z.split(BATCH))))
+    def paint(self, z, category):
+        """A group of images by z on the CPU; on a CPU, more at once take longer."""
+        return self.generator(z.to(self.device), torch.tensor([category], device=self.device))
 
     def draw_by_solver(self, n, seed, convert):
         """{category: at most n of the images that the solver takes for it}, of all that were seen.
@@ -79,26 +74,15 @@ class SavedGenerator:
         solver never names has none.
         """
         random = torch.Generator().manual_seed(seed)
-        y = torch.zeros(BATCH // GROUP, dtype=torch.int64, device=self.device)
         found = {category: [] for category in self.seen}
         missing = dict.fromkeys(found, n)
-        left = math.ceil(PATIENCE * len(found) * n / BATCH)  # batches
-
-        @torch.no_grad()
-        def paint(z):
-            images = self.generator(z.to(self.device), y)
-            return images, self.solver(images).argmax(1)
-
-        with one_thread_each() as parallel:
-            while left and max(missing.values()) > 0:
-                count = min(left, 8)  # at once; what is then more than needed is dropped
-                left -= count
-                batches = [
-                    torch.randn(BATCH, self.latent_dim, generator=random) for _ in range(count)
-                ]
-                for images, named in parallel(paint, batches):
-                    for category in found:
-                        chosen = images[named == category][: max(0, missing[category])]
-                        found[category].append(convert(chosen))
-                        missing[category] -= len(chosen)
+        for _ in range(PATIENCE * len(found) * n // GROUP):
+            images = self.paint(torch.randn(GROUP, self.latent_dim, generator=random), 0)
+            named = self.solver(images).argmax(1)
+            for category in found:
+                chosen = images[named == category][: missing[category]]
+                found[category].append(convert(chosen))
+                missing[category] -= len(chosen)
+            if not any(missing.values()):
+                break
         return {category: torch.cat(parts) for category, parts in found.items()}

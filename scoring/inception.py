@@ -4,8 +4,6 @@ import sys
 
 import torch
 
-from scoring.threads import one_thread_each
-
 
 def inception(weights, device):
     """torch-fidelity's Inception network of 2015-12-05.
@@ -33,12 +31,8 @@ def inception(weights, device):
     network = network.to(device).eval()
 
     @torch.no_grad()
-    def features_of(chunk):
-        return network(chunk.to(device))[0]
-
     def features(images):
         rgb = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
-        with one_thread_each() as parallel:
-            return torch.cat(list(parallel(features_of, rgb.split(64))))
+        return torch.cat([network(chunk.to(device))[0] for chunk in rgb.split(64)])
 
     return features

@@ -1,14 +1,11 @@
 """Classifiers of images: the judge by which generated images are scored, and how one is trained.
 
-    python -m scoring.judge --data-dir data --output judges/mnist.pt    # how MNIST's was made
-
 MNIST's judge is shipped, so that scores from different machines compare; the judge of other data
-is trained where it is needed. On a CPU, training gives the same bits on any number of threads.
+is trained where it is needed.
 """
 
-import argparse
-import copy
 import hashlib
+import json
 import math
 import sys
 from pathlib import Path
@@ -16,8 +13,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from common import Judge, load_dataset, normalise
-from scoring.threads import one_thread_each
+from common import Judge, normalise
+from progress import progress
 
 FOLDER = Path(__file__).resolve().parent.parent / "judges"
 SHIPPED = {
@@ -26,14 +23,13 @@ SHIPPED = {
 EPOCHS = 4
 LEAST_STEPS = 800  # of training on colour images, of which there may be few
 BATCH = 128
-SHARDS = 4  # parts of a batch, each with a batch norm of its own; that many cores can work at once
 
 
-def train_classifier(images, labels, num_categories, device, name, seed=0, epochs=EPOCHS):
+def train_classifier(images, labels, num_categories, device, title, seed=0, epochs=EPOCHS):
     """A Judge trained on given images: Adam, one cycle of the learning rate, last epoch, eval mode.
 
-    images: uint8 [N, C, H, W]; labels: int64 [N]; name: what the progress on standard error is of.
-    Colour images are learned for at least LEAST_STEPS steps, each batch shifted at random.
+    images: uint8 [N, C, H, W]; labels: int64 [N]; title: of the progress on standard error. Colour
+    images are learned for at least LEAST_STEPS steps, each batch shifted at random.
     """
     torch.manual_seed(seed)
     judge = Judge(num_categories, *images.shape[1:3])
@@ -43,55 +39,22 @@ def train_classifier(images, labels, num_categories, device, name, seed=0, epoch
     colour = images.shape[1] == 3
     if colour:
         epochs = max(epochs, math.ceil(LEAST_STEPS / batches))
-    weights = list(judge.parameters())
-    optimizer = torch.optim.Adam(weights, fused=True)
+    optimizer = torch.optim.Adam(judge.parameters(), fused=True)
     steps = epochs * batches
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    replicas = share_weights(judge, 1 if device == "cuda" else min(SHARDS, len(images)))
-
-    def backward(replica, shard, shard_labels, count):
-        """The gradients of a shard's part of the mean loss over the batch; returns that part."""
-        replica.zero_grad()
-        loss = F.cross_entropy(replica(shard), shard_labels, reduction="sum") / count
+    for step in progress(range(steps), title):
+        if step % batches == 0:
+            epoch = torch.randperm(len(images), device=device).chunk(batches)
+        index = epoch[step % batches]
+        batch = normalise(images[index])
+        if colour:
+            batch = shift(batch)
+        loss = F.cross_entropy(judge(batch), labels[index])
+        optimizer.zero_grad()
         loss.backward()
-        return loss.detach(), [weight.grad for weight in replica.parameters()]
-
-    with one_thread_each() as parallel:
-        for epoch in range(epochs):
-            for index in torch.randperm(len(images), device=device).chunk(batches):
-                batch = normalise(images[index])
-                if colour:
-                    batch = shift(batch)
-                # A last batch of very few images has fewer shards
-                count = min(len(replicas), len(index))
-                shards = batch.tensor_split(count)
-                shard_labels = labels[index].tensor_split(count)
-                sizes = [len(index)] * count
-                parts = list(parallel(backward, replicas, shards, shard_labels, sizes))
-                # Sum in the order of the shards, whichever was ready first
-                of_shards = [gradients for _, gradients in parts]
-                for weight, *shares in zip(weights, *of_shards):
-                    weight.grad = sum(shares[1:], shares[0])
-                optimizer.step()
-                schedule.step()
-            if (epoch + 1) % max(1, epochs // EPOCHS) == 0:
-                loss = sum(part.item() for part, _ in parts)
-                print(f"{name}: epoch {epoch + 1}/{epochs}, loss {loss:.4f}", file=sys.stderr)
-    # Of batch norm, the mean of the statistics of all shards; the first replica is the judge
-    of_replicas = [replica.buffers() for replica in replicas]
-    for buffer, *others in zip(*of_replicas):
-        if buffer.is_floating_point():
-            buffer.copy_(torch.stack([buffer, *others]).mean(0))
+        optimizer.step()
+        schedule.step()
     return judge.eval()
-
-
-def share_weights(network, count):
-    """The network and copies of it: the same weights, but batch norm statistics of their own."""
-    replicas = [network, *(copy.deepcopy(network) for _ in range(count - 1))]
-    for replica in replicas[1:]:
-        for weight, original in zip(replica.parameters(), network.parameters()):
-            weight.data = original.data
-    return replicas
 
 
 def shift(batch):
@@ -102,25 +65,26 @@ def shift(batch):
     return padded[:, :, top : top + size, left : left + size]
 
 
+@torch.no_grad()
 def embed(judge, images):
     """The judge's features, float32 [N, 128], of images [N, C, H, W], uint8 or in [−1, 1]."""
     device = next(judge.parameters()).device
-
-    @torch.no_grad()
-    def features(chunk):
+    parts = []
+    for chunk in images.split(64):  # on a CPU faster than more at once
         chunk = chunk.to(device)
-        return judge.body(normalise(chunk) if chunk.dtype == torch.uint8 else chunk)
-
-    with one_thread_each() as parallel:
-        return torch.cat(list(parallel(features, images.split(256))))
+        parts.append(judge.body(normalise(chunk) if chunk.dtype == torch.uint8 else chunk))
+    return torch.cat(parts)
 
 
 @torch.no_grad()
+def answers(judge, features):
+    """The category that the judge names for each of features [N, 128]: int64 [N], on the CPU."""
+    return judge.head(features).argmax(1).cpu()
+
+
 def percent_right(judge, features, labels):
     """Percent of features [N, 128] that the judge gives their labels, int64 [N] or one int."""
-    with one_thread_each():
-        named = judge.head(features).argmax(1).cpu()
-    return 100 * (named == labels).double().mean().item()
+    return 100 * (answers(judge, features) == labels).double().mean().item()
 
 
 def shipped_judge(dataset, names):
@@ -152,27 +116,17 @@ def shipped_judge(dataset, names):
     return judge.eval(), f"{called} (SHA-256 {found[:8]})"
 
 
-def main():
-    """Train the judge that is shipped for a data set, and tell its file's SHA-256."""
-    about = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "python -m scoring.judge", description=__doc__, formatter_class=about
-    )
-    parser.add_argument("--dataset", choices=["mnist"], default="mnist")
-    parser.add_argument("--data-dir", default="data", help="folder of the data [%(default)s]")
-    parser.add_argument("--epochs", type=int, default=2 * EPOCHS, help="[%(default)s]")
-    parser.add_argument("--output", type=Path, required=True, help="the file to write")
-    args = parser.parse_args()
-    images, labels, names = load_dataset(args.dataset, args.data_dir, "train")
-    test_images, test_labels, _ = load_dataset(args.dataset, args.data_dir, "test")
-    judge = train_classifier(images, labels, len(names), "cpu", "judge", epochs=args.epochs)
-    saved = {"judge": judge.state_dict(), "categories": names}
-    saved |= {"channels": images.shape[1], "image_size": images.shape[2]}
-    torch.save(saved, args.output)
-    right = percent_right(judge, embed(judge, test_images), test_labels)
-    digest = hashlib.sha256(args.output.read_bytes()).hexdigest()
-    print(f"{args.output}: {right:.2f} % of {len(test_labels)} real test images right, {digest}")
+def shipped_scores(data):
+    """The scores of real images that are shipped beside their judge: {what: score}.
 
-
-if __name__ == "__main__":
-    main()
+    data: a digest of real images and judge; none are shipped for any other.
+    """
+    for path in FOLDER.glob("*.json"):
+        try:
+            shipped = json.loads(path.read_text())
+            if shipped["data"] == data:
+                return shipped["scores"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            repair = f"restore it with: git checkout judges/{path.name}"
+            sys.exit(f"error: {path} is damaged ({type(error).__name__}); {repair}")
+    return {}

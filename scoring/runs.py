@@ -12,7 +12,7 @@ from common import DATASETS, data_options
 
 SETTING = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")
 # Options that change no result, or whose effect is compared otherwise
-ELSEWHERE = (
+IGNORED = (
     "run_dir",
     "data_dir",
     "cache_dir",
@@ -46,6 +46,21 @@ def find_runs(paths):
             if "args.json" in files:
                 found[real] = Path(folder)
     return sorted(found.values())
+
+
+def learned_categories(arguments, total):
+    """How many categories a run learns, of so many. arguments: the run's."""
+    return min(arguments["num_tasks"] * arguments.get("categories_per_task", 1), total)
+
+
+def by_moment(paths):
+    """{(task, step): path} of files named task_<task>_step_<step>, in the order of training."""
+    found = {}
+    for path in paths:
+        task, _, step = path.stem.removeprefix("task_").partition("_step_")
+        if task.isdecimal() and step.isdecimal():  # else it is not ours
+            found[int(task), int(step)] = path
+    return dict(sorted(found.items()))
 
 
 def no_run(paths):
@@ -83,7 +98,7 @@ class Run:
         self.arguments = arguments
         self.method, self.seed = arguments["method"], arguments["seed"]
         self.tasks, self.iters = arguments["num_tasks"], arguments["iters"]
-        self.categories_per_task = arguments.get("categories_per_task", 1)
+        self.categories_per_task = arguments.get("categories_per_task", 1)  # older runs: 1
 
     def data(self, **changes):
         """The arguments of load_dataset, less split, with those changes that are not None."""
@@ -92,7 +107,11 @@ class Run:
 
     def own_options(self):
         """The options that tell this run from others, less the seed."""
-        return {k: v for k, v in self.arguments.items() if k not in ("seed", *ELSEWHERE)}
+        return {k: v for k, v in self.arguments.items() if k not in ("seed", *IGNORED)}
+
+    def categories(self, total):
+        """How many categories it learns, of so many."""
+        return learned_categories(self.arguments, total)
 
     def task(self, task):
         """Path of the generator after a task, counted from 1."""
@@ -102,14 +121,20 @@ class Run:
         """Whether the generator after the last task is there."""
         return self.task(self.tasks).exists()
 
+    def missing(self):
+        """Paths of the generators that are not there, though that of a later task is.
+
+        None of joint.py, which saves one only.
+        """
+        paths = [self.task(task) for task in range(1, self.tasks + 1)]
+        saved = [number for number, path in enumerate(paths) if path.exists()]
+        if len(saved) < 2:
+            return []
+        return [path for path in paths[: saved[-1]] if not path.exists()]
+
     def inside(self):
         """Path by (task, step) of the generators saved inside tasks."""
-        found = {}
-        for path in self.path.glob("snapshots/task_*_step_*.pt"):
-            task, step = path.stem.removeprefix("task_").split("_step_")
-            if task.isdecimal() and step.isdecimal():  # else it is not ours
-                found[int(task), int(step)] = path
-        return found
+        return by_moment(self.path.glob("snapshots/task_*_step_*.pt"))
 
     def snapshots(self):
         """Path by (task, step) of every saved generator, in the order of training."""

@@ -1,30 +1,40 @@
-"""What saved generators score against real images, and how that is kept."""
+"""What saved generators score against real images, and the scores of a whole run."""
 
-import functools
 import statistics
 
 import torch
 
-from progress import progress, tell
-from scoring.cache import cached, code_version, digest
+from progress import progress
+from scoring.cache import cached, digest
 from scoring.drawing import SavedGenerator, whole_groups
 from scoring.judge import embed, percent_right
-from scoring.metrics import fid, mean_distance
-from scoring.reference import Reference
+from scoring.metrics import (
+    backward_transfer,
+    by_task,
+    fid,
+    forgetting,
+    learned,
+    mean_distance,
+    qualities,
+)
+from scoring.runs import IGNORED
+
+SPLITS = ("test", "train")
 
 
-def score_snapshot(path, reference, tasks, samples, standing=False):
+def score_snapshot(path, reference, categories, samples, standing=False):
     """Accuracy, FID and diversity of one saved generator, by category and over all of them.
 
-    samples: images drawn of each category; tasks: categories that the whole run learns, which share
-    FID's images. standing: draw with standing statistics. Returns lists with an entry for each
-    category of the data, None where it was not seen, or where too few images are there for FID.
+    Each image is drawn once for all three. samples: images drawn of each category; categories: how
+    many the whole run learns, which share FID's images. standing: draw with standing statistics.
+    Returns lists with an entry for each category of the data, None where it was not seen, or where
+    too few images are there for FID.
     """
     generator = SavedGenerator.load(path, reference.device, standing)
     columns = [None] * len(generator.categories)
     names = ("accuracy", "diversity", "fid_test", "fid_train")
     scores = {name: columns.copy() for name in names}
-    drawn, real, counts = [], {"test": [], "train": []}, []
+    drawn, real, counts = [], {split: [] for split in SPLITS}, []
     for category in generator.seen:
         images = generator.draw(category, samples)
         judged = embed(reference.judge, images)
@@ -32,7 +42,7 @@ def score_snapshot(path, reference, tasks, samples, standing=False):
         scores["accuracy"][category] = right
 
         # As many generated as real images, on both sides of FID and of diversity
-        n = reference.count(category, tasks, samples)
+        n = reference.count(category, categories, samples)
         counts.append(n)
         if n < 2:
             continue
@@ -44,14 +54,14 @@ def score_snapshot(path, reference, tasks, samples, standing=False):
         if reference.kind == "inception":
             features = reference.features(images[:n])
         drawn.append(features)
-        for split in real:
-            real[split].append(reference.real(split, category)[:n])
+        for split in SPLITS:
+            real[split].append(reference.real(split, category, n))
             if len(images) > 1:
                 scores[f"fid_{split}"][category] = fid(features, real[split][-1])
 
     # Over all categories, where none of them is missing
     enough = min(counts) >= 2 and sum(map(len, drawn)) > 1
-    for split in real:
+    for split in SPLITS:
         over_all = fid(torch.cat(drawn), torch.cat(real[split])) if enough else None
         scores[f"fid_{split}_all"] = over_all
     seen = [value for value in scores["accuracy"] if value is not None]
@@ -68,7 +78,7 @@ def score_reverse(path, reference, standing=False):
     real = torch.isin(reference.labels, torch.tensor(seen)).sum().item()
     each = real // len(seen)
     images = []
-    for category in seen:
+    for category in progress(seen, "drawing images, for reverse accuracy"):
         drawn = generator.draw(category, whole_groups(each), seed=1, as_pixels=True)
         images.append(drawn[:each])
     counts = torch.tensor(list(map(len, images)))
@@ -83,13 +93,13 @@ def column(rows, name):
     return [None if row is None else row[name] for row in rows]
 
 
-def fids(rows, floor, kind):
+def fids(rows, floor, kind, categories_per_task):
     """The entry "fid" of an eval.json. rows: score_snapshot() after each task, or None.
 
     floor: what real images would get; kind: of features.
     """
     entry = {}
-    for split in ("test", "train"):
+    for split in SPLITS:
         over_all = column(rows, f"fid_{split}_all")
         matrix = column(rows, f"fid_{split}")
         entry[split] = {
@@ -97,6 +107,7 @@ def fids(rows, floor, kind):
             "per_category": matrix[-1],
             "all_by_task": over_all,
             "matrix": matrix,
+            **qualities(by_task(matrix, categories_per_task)),
         }
     counts = column(rows, "fid_samples")[-1]
     entry["floor"] = floor
@@ -106,54 +117,53 @@ def fids(rows, floor, kind):
     return entry
 
 
-@functools.cache
-def version_of(function):
-    """The version of the code that computes a score."""
-    return code_version(function, methods_of=[Reference])
-
-
-class CachedScores:
-    """The scores of a run's saved generators, and of real images beside them; each computed once.
+class Scorer:
+    """Scores a run's saved generators, each once: they are kept in the run's eval_cache.json.
 
     What cannot be scored is None, and told in `problems`.
     """
 
     def __init__(self, run, reference, standing=False):
         self.run, self.reference, self.standing = run, reference, standing
+        self.categories = run.categories(len(reference.names))
         self.problems = []
 
-    def attempt(self, path, what, key, compute):
-        """The value of compute(), a score of the generator in the file at path."""
-
-        def compute_aloud():
-            tell(f"scoring {path}: {what}")
-            return compute()
-
+    def attempt(self, key, compute, path, *arguments):
+        """The value of compute(path, reference, *arguments, standing); key: what it depends on."""
+        arguments += (self.standing,)
+        cache = self.run.path / "eval_cache.json"
         try:
-            name = digest(key, path, self.standing, what)
-            return cached(self.run.path / "eval_cache.json", name, compute_aloud)
+            name = digest(key, path, compute.__name__, arguments)
+            return cached(cache, name, lambda: compute(path, self.reference, *arguments))
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else ""
+            reason = str(error).partition("\n")[0]
             self.problems.append(f"{path} ({type(error).__name__}: {reason})")
             return None
 
     def snapshot(self, path, samples):
         """score_snapshot() of a file."""
+        key = self.reference.fid_key
+        return self.attempt(key, score_snapshot, path, self.categories, samples)
 
-        def compute():
-            tasks = self.run.tasks
-            return score_snapshot(path, self.reference, tasks, samples, self.standing)
+    def reverse(self, path):
+        """score_reverse() of a file."""
+        return self.attempt(self.reference.key, score_reverse, path)
 
-        key = digest(self.reference.fid_key, self.run.tasks, version_of(score_snapshot))
-        return self.attempt(path, f"{samples} images a category", key, compute)
+    def ends(self, samples):
+        """The scores after each task, None where there is no file; joint.py saves one generator."""
+        paths = [self.run.task(task) for task in range(1, self.run.tasks + 1)]
+        rows = []
+        for path in progress(paths, f"scoring {self.run.path.name}, ends of tasks"):
+            rows.append(self.snapshot(path, samples) if path.exists() else None)
+        return rows
 
-    def inside(self, log, samples):
+    def inside(self, samples):
         """Lines of scores of the generators saved inside tasks, and of those at the tasks' ends
-        once more with as few samples; none if samples is 0. log: the run's.
+        once more with as few samples; none if samples is 0.
         """
         if not samples:
             return []
-        steps = {line["task"]: line["step"] for line in log}  # the last of each task
+        steps = {line["task"]: line["step"] for line in self.run.log()}  # the last of each task
         paths = self.run.inside()
         for task in range(1, self.run.tasks + 1):
             if self.run.task(task).exists():
@@ -168,31 +178,55 @@ class CachedScores:
                 lines.append({"task": task, "step": step, **chosen})
         return lines
 
-    def reverse(self, path):
-        """score_reverse() of a file."""
 
-        def compute():
-            return score_reverse(path, self.reference, self.standing)
+def score_run(
+    run, reference, samples, inside=0, standing=False, reverse_accuracy=True, other_data=None
+):
+    """All scores of one run, as eval.json holds them, and a list of what could not be scored.
 
-        key = digest(self.reference.key, version_of(score_reverse))
-        return self.attempt(path, "reverse accuracy", key, compute)
+    run: a Run; samples: images drawn of each category; inside: the same, of snapshots inside tasks;
+    standing: draw with standing statistics; reverse_accuracy: whether to measure it, and that of
+    real images; other_data: in what the data differ from those learned.
+    """
+    scorer = Scorer(run, reference, standing)
+    if reference.fid_samples < 2 * scorer.categories:
+        found = f"--fid-samples is {reference.fid_samples}"
+        expected = f"expected at least 2 for each of the {scorer.categories} categories"
+        raise ValueError(f"{found}, {expected}")
+    log = run.log()
+    rows = scorer.ends(samples)
 
-    def floor(self, seen, samples):
-        """FID of real images of the seen categories: Reference.floor()."""
+    # Only after the last task, and what real images would score
+    last = rows[-1]
+    floor = reverse = ceiling = None
+    if last is not None:
+        floor = reference.floor(last["seen"], samples)
+        if reverse_accuracy:
+            reverse = scorer.reverse(run.task(run.tasks))
+            ceiling = reference.ceiling(last["seen"])
 
-        def compute():
-            return self.reference.floor(seen, samples)
-
-        version = version_of(Reference.floor)
-        key = digest(self.reference.fid_key, "floor", seen, samples, version)
-        return cached(self.reference.cache, key, compute)
-
-    def ceiling(self, seen):
-        """Reverse accuracy of real images of the seen categories: Reference.ceiling()."""
-
-        def compute():
-            return self.reference.ceiling(seen)
-
-        version = version_of(Reference.ceiling)
-        key = digest(self.reference.key, "ceiling", seen, version)
-        return cached(self.reference.cache, key, compute)
+    accuracy = column(rows, "accuracy")
+    tasks = by_task(accuracy, run.categories_per_task)
+    kept = {"hardware"} | run.arguments.keys() - set(IGNORED)
+    results = {
+        "categories": reference.names,
+        "average_accuracy": column(rows, "average_accuracy"),
+        "accuracy": accuracy,
+        "learned": learned(tasks),
+        "forgetting": forgetting(tasks),
+        "backward_transfer": backward_transfer(tasks),
+        "fid": fids(rows, floor, reference.kind, run.categories_per_task),
+        "reverse_accuracy": reverse,
+        "reverse_accuracy_ceiling": ceiling,
+        "diversity": column(rows, "diversity")[-1],
+        "intermediate": scorer.inside(inside),
+        "judge": reference.judge_name,
+        "judge_accuracy": reference.accuracy,
+        "data": reference.data[:8],
+        "other_data": other_data,
+        "samples": samples,
+        "statistics": "standing" if standing else "batch",
+        "minutes": log[-1]["elapsed"] / 60 if log else None,
+        "arguments": {name: value for name, value in run.arguments.items() if name in kept},
+    }
+    return results, scorer.problems

@@ -5,11 +5,13 @@ import io
 import json
 import statistics
 
+from scoring.metrics import by_task, learned, qualities
 from scoring.paper import PAPER
-from scoring.runs import ELSEWHERE, SETTING
+from scoring.runs import IGNORED, SETTING, learned_categories
 
 # The paper's order; others follow
 METHODS = ["joint", "sft", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]
+FEATURES = {"judge": "judge", "inception": "Inception"}
 # What a table needs of an eval.json, beside arguments and FIDs
 NEEDED = ("accuracy", "average_accuracy", "forgetting", "backward_transfer", "reverse_accuracy")
 NEEDED += ("reverse_accuracy_ceiling", "diversity", "judge_accuracy", "data", "samples")
@@ -51,8 +53,9 @@ def check_scores(result):
             raise ValueError(f"{name} is no list of {tasks} tasks")
     if result["average_accuracy"][-1] is None:
         raise ValueError("its run was not finished when it was scored")
-    if not isinstance(result["accuracy"][-1], list) or len(result["accuracy"][-1]) < tasks:
-        raise ValueError(f"accuracy has not {tasks} categories after the last task")
+    last, categories = result["accuracy"][-1], len(names_of(result))
+    if not isinstance(last, list) or len(last) < categories:
+        raise ValueError(f"accuracy has not {categories} categories after the last task")
 
 
 def mean(values):
@@ -73,26 +76,39 @@ def mean_std(values, digits=2):
 
 def final_scores(result):
     """The scores of a run after its last task, by the names that tables give them."""
+    tasks = by_task(result["accuracy"], per_task(result))
+    features = FEATURES[result["fid"]["features"]]
     return {
         "accuracy %": result["average_accuracy"][-1],
-        "FID test": result["fid"]["test"]["all"],
-        "FID train": result["fid"]["train"]["all"],
+        f"FID ({features}) test": result["fid"]["test"]["all"],
+        f"FID ({features}) train": result["fid"]["train"]["all"],
         "reverse accuracy %": result["reverse_accuracy"],
+        "learned %": learned(tasks),
         "forgetting": result["forgetting"],
         "backward transfer": result["backward_transfer"],
         "diversity": mean(result["diversity"]),
     }
 
 
+def per_task(result):
+    """Categories that a run learns in a task."""
+    return result["arguments"].get("categories_per_task", 1)
+
+
 def names_of(result):
     """Names of the categories that a run learns: numbers, where its scores do not hold them."""
-    tasks = result["arguments"]["num_tasks"]
-    return (result.get("categories") or list(map(str, range(tasks))))[:tasks]
+    most = result["arguments"]["num_tasks"] * per_task(result)
+    names = result.get("categories") or list(map(str, range(most)))
+    return names[: learned_categories(result["arguments"], len(names))]
 
 
-def rank(method):
-    """Where a method stands in tables and figures."""
-    return METHODS.index(method) if method in METHODS else len(METHODS)
+def ranks(methods):
+    """{method: its place in tables, and its colour in pictures}: no two have the same.
+
+    Those of the paper have always the same; others follow in the order of their names.
+    """
+    others = sorted(set(methods) - set(METHODS))
+    return {method: place for place, method in enumerate(METHODS + others)}
 
 
 def labels_of(rows):
@@ -113,70 +129,78 @@ def labels_of(rows):
     return labels
 
 
+def setting_of(result):
+    """What every method of a table has in common: {option: value}."""
+    setting = {name: result["arguments"][name] for name in SETTING}
+    if per_task(result) != 1:
+        setting["categories_per_task"] = per_task(result)
+    return setting
+
+
+def scored_how(result):
+    """What scores have in common that stand in one table: how, and against what, they are."""
+    fid = result["fid"]
+    how = (fid["features"], fid["samples"], result["samples"], result["statistics"])
+    return (*how, result["data"], result.get("other_data"), names_of(result))
+
+
 def markdown(results):
     """Tables over runs, one for each setting; runs that differ only in the seed share a row.
 
     The setting is what every method has in common, and how and on what the runs were scored. Rows
     that differ in other options name them. ValueError if two runs do not even differ in the seed.
     """
+    apart = (*SETTING, "categories_per_task", "seed", *IGNORED)
     tables = {}
     for result in results:
         arguments = result["arguments"]
-        setting = tuple(arguments[name] for name in SETTING)
-        scored = (result["fid"]["features"], result["fid"]["samples"], result["samples"])
-        scored += (result["statistics"],)
-        scored += (result["data"], result.get("other_data"), tuple(names_of(result)))
-        apart = (*SETTING, "seed", *ELSEWHERE)
         options = {name: value for name, value in arguments.items() if name not in apart}
-        rows = tables.setdefault((setting, scored), {})
+        rows = tables.setdefault(json.dumps([setting_of(result), scored_how(result)]), {})
         runs = rows.setdefault(json.dumps(options, sort_keys=True), [])
         seed = arguments["seed"]
         if seed in [run["arguments"]["seed"] for run in runs]:
             found = f"two runs of {arguments['method']} with the same options and seed {seed}"
             raise ValueError(f"{found}; name only one of them")
         runs.append(result)
+    settings = [json.loads(key)[0] for key in tables]
     lines = []
-    for (setting, scored), rows in tables.items():
-        ambiguous = sum(other == setting for other, _ in tables) > 1
-        lines += ["", *table(dict(zip(SETTING, setting)), *scored, rows, ambiguous)]
+    for setting, rows in zip(settings, tables.values()):
+        lines += ["", *table(setting, rows, ambiguous=settings.count(setting) > 1)]
     return "\n".join(lines[1:])
 
 
-def table(
-    setting, features, fid_samples, samples, statistics, data, other_data, names, rows, ambiguous
-):
+def table(setting, rows, ambiguous):
     """The lines of one table. rows: results by their options (JSON); ambiguous: another table has
     the same setting, so its head names the data too.
     """
+    runs = sum(rows.values(), [])
+    names = names_of(runs[0])
     title = {name.replace("_", " "): value for name, value in setting.items()}
     if ambiguous:
-        title["real data and judge"] = data
-    tasks, dataset = setting["num_tasks"], setting["dataset"]
-    numbered = list(names) == list(map(str, range(tasks)))
-    columns = "0, 1, …" if numbered else drawable(f"{', '.join(names[:2])}, …")
-    text = f"Accuracy on {samples} images a category, {statistics} statistics; "
-    text += f"columns {columns} are the categories. " + legend(rows, features, fid_samples)
-    if other_data:
-        text += f" Scored on other data than was learned ({other_data})."
-    lines = ["**" + ", ".join(f"{name} {value}" for name, value in title.items()) + "**", ""]
-    lines += [text, ""]
+        title["real data and judge"] = runs[0]["data"]
+    lines = ["**" + ", ".join(f"{name} {value}" for name, value in title.items()) + "**"]
+    lines += ["", legend(runs), ""]
 
     # Accuracies stand beside the paper's, those after the last task at the end
-    papers = {t: paper for (name, t), paper in PAPER.items() if name == dataset and t < tasks}
-    papers[tasks] = PAPER.get((dataset, tasks), {})
+    tasks, one_each = setting["num_tasks"], "categories_per_task" not in setting
+    papers = {}
+    for (dataset, number), paper in PAPER.items():
+        if dataset == setting["dataset"] and number < tasks and one_each:
+            papers[number] = paper
+    papers[tasks] = PAPER.get((setting["dataset"], tasks), {}) if one_each else {}
     header = ["method", "n"]
     for task in papers:
         header += ["accuracy %" if task == tasks else f"after {task} tasks %", "paper"]
-    other_scores = ["FID test", "FID train", "reverse accuracy %"]
-    other_scores += ["forgetting", "backward transfer", "diversity"]
+    other_scores = [name for name in final_scores(runs[0]) if name != "accuracy %"]
     header += [*other_scores, *names, "minutes"]
     lines += [line(header), "|" + " --- |" * len(header)]
 
     options = [json.loads(text) for text in rows]
+    places = ranks(option["method"] for option in options)
     labelled = zip(options, labels_of(options), rows.values())
-    for option, label, runs in sorted(labelled, key=lambda row: rank(row[0]["method"])):
+    for option, label, runs in sorted(labelled, key=lambda row: places[row[0]["method"]]):
         runs = [run for run in runs if run["accuracy"][-1]] or runs[:1]  # those that are finished
-        final = [run["accuracy"][-1] or [None] * tasks for run in runs]
+        final = [run["accuracy"][-1] or [None] * len(names) for run in runs]
         n = sum(run["accuracy"][-1] is not None for run in runs)
         chosen = option["categories"] or option["images_per_category"]  # not the paper's data
         cells = [label, str(n)]
@@ -184,7 +208,7 @@ def table(
             cells.append(mean_std([run["average_accuracy"][task - 1] for run in runs]))
             cells.append(mean_std([None if chosen else paper.get(option["method"])]))
         cells += [mean_std([final_scores(run)[name] for run in runs]) for name in other_scores]
-        cells += [mean_std(column, 1) for column in list(zip(*final))[:tasks]]
+        cells += [mean_std(column, 1) for column in list(zip(*final))[: len(names)]]
         cells.append(mean_std([run["minutes"] for run in runs], 1))
         lines.append(line(cells))
     return lines
@@ -200,53 +224,67 @@ def drawable(text):
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
-def legend(rows, features, samples):
+def each(values):
+    """The different values, with two decimals; '–' for none."""
+    texts = {"–" if value is None else f"{value:.2f}" for value in values}
+    return "/".join(sorted(texts))
+
+
+def legend(runs):
     """What stands behind a table's scores: features, counts, what real images would score."""
-    if not samples:
-        return f"FID of {features} features."
-    runs = sum(rows.values(), [])
-
-    def each(values):
-        return "/".join(sorted(set(values)))
-
-    def decimals(value):
-        return "–" if value is None else f"{value:.2f}"
-
-    test, train = (
-        each(decimals(run["fid"]["floor"][split]) for run in runs) for split in ("test", "train")
-    )
-    ceiling = each(decimals(run["reverse_accuracy_ceiling"]) for run in runs)
-    right = each(decimals(run["judge_accuracy"]) for run in runs)
+    first = runs[0]
+    fid, names = first["fid"], names_of(first)
+    numbered = names == list(map(str, range(len(names))))
+    columns = "0, 1, …" if numbered else drawable(f"{', '.join(names[:2])}, …")
+    sentences = [
+        f"Accuracy on {first['samples']} images a category, {first['statistics']} statistics; "
+        f"columns {columns} are the categories."
+    ]
     judges = sorted({run["judge"] for run in runs if "judge" in run})
     judge = f"The judge, {' or '.join(judges)}," if judges else "The judge"
+    right = each(run["judge_accuracy"] for run in runs)
+    sentences.append(f"{judge} gets {right} % of real test images right.")
+    if fid["samples"]:
+        floors = []
+        for split in ("test", "train"):
+            floors.append(f"{each(run['fid']['floor'][split] for run in runs)} ({split})")
+        sentences.append(
+            f"FID ({FEATURES[fid['features']]}) has {fid['samples']} images a side; "
+            f"real training images would get {' and '.join(floors)}."
+        )
+        ceilings = [run["reverse_accuracy_ceiling"] for run in runs]
+        if ceilings == [None] * len(runs):
+            sentences.append("Reverse accuracy was not measured: eval.py --quick leaves it out.")
+        else:
+            sentences.append(f"Reverse accuracy of real training images: {each(ceilings)} %.")
     hardware = {run["arguments"]["hardware"] for run in runs if "hardware" in run["arguments"]}
-    text = (
-        f"FID of {features} features, {samples} images a side; real training images would get "
-        f"FID {test} (test) and {train} (train), and reverse accuracy {ceiling} %. "
-        f"{judge} gets {right} % of real test images right."
-    )
     if hardware:
-        text += f" Trained on: {' or '.join(sorted(hardware))}."
-    return text
+        sentences.append(f"Trained on: {' or '.join(sorted(hardware))}.")
+    if first.get("other_data"):
+        found = f"Scored on other data than was learned ({first['other_data']})."
+        sentences.append(found)
+    return " ".join(sentences)
 
 
 def write_csv(results, file):
     """One row a run: arguments, final scores, FID's features and count, and by category."""
     rows = []
     for result in results:
-        fids, tasks = result["fid"], result["arguments"]["num_tasks"]
+        fid, categories = result["fid"], len(names_of(result))
         row = dict(result["arguments"])
         for name, value in final_scores(result).items():
-            row[name.removesuffix(" %").replace(" ", "_").lower()] = value
-        row |= {f"fid_{name}": fids[name] for name in ("features", "samples")}
+            row[csv_name(name)] = value
+        row |= {f"fid_{name}": fid[name] for name in ("features", "samples")}
         for split in ("test", "train"):
-            row[f"fid_floor_{split}"] = (fids["floor"] or {}).get(split)
+            row[f"fid_floor_{split}"] = (fid["floor"] or {}).get(split)
+            tasks = by_task(fid[split]["matrix"], per_task(result))
+            row |= {f"{name}_{split}": value for name, value in qualities(tasks).items()}
         for name in ("reverse_accuracy_ceiling", "judge", "judge_accuracy", "data", "other_data"):
             row[name] = result.get(name)
         row |= {name: result[name] for name in ("samples", "statistics", "minutes")}
-        row |= by_category("accuracy", result["accuracy"][-1], tasks)
+        row |= by_category("accuracy", result["accuracy"][-1], categories)
         for split in ("test", "train"):
-            row |= by_category(f"fid_{split}", fids[split]["per_category"], tasks)
+            row |= by_category(f"fid_{split}", fid[split]["per_category"], categories)
         rows.append(row)
     # A method's own options are empty in the rows of others
     columns = dict.fromkeys(name for row in rows for name in row)
@@ -255,6 +293,12 @@ def write_csv(results, file):
     writer.writerows(rows)
 
 
-def by_category(name, values, tasks):
+def csv_name(name):
+    """The name of a column: fid_test, reverse_accuracy, …; FID's features have their own."""
+    words = name.replace("%", "").split()
+    return "_".join(word.lower() for word in words if word[0] != "(")
+
+
+def by_category(name, values, categories):
     """{name_0: …, name_1: …} of the categories that the run learns."""
-    return {f"{name}_{c}": value for c, value in enumerate((values or [])[:tasks])}
+    return {f"{name}_{c}": value for c, value in enumerate((values or [])[:categories])}

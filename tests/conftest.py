@@ -170,7 +170,22 @@ def assert_same_weights(run_dir, other_dir):
             assert part not in ours or same_weights(ours[part], theirs[part]), (name, part)
 
 
-# Data
+# A stub, and data
+
+
+class Brightness(torch.nn.Module):
+    """A stub of a judge: features are darkness and brightness, categories 0 dark and 1 bright."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def body(self, x):
+        brightness = self.weight * x.mean((1, 2, 3))
+        return torch.stack([-brightness, brightness], 1)
+
+    def head(self, features):
+        return features
 
 
 def write_bars(folder, train, test, categories=3):

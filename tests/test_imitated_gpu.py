@@ -20,7 +20,6 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 import common
-import scoring.threads
 
 aten = torch.ops.aten
 HOST, GPU = torch.device("cpu"), torch.device("meta")
@@ -188,27 +187,11 @@ def gpu(monkeypatch):
     }.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
     monkeypatch.setattr(common.RealImages, "room", lambda self: 1e9)
-    monkeypatch.setattr(scoring.threads, "ThreadPoolExecutor", OneAfterTheOther)
     monkeypatch.setattr(common, "CudaGraph", Graph)
     monkeypatch.setattr(Graph, "operations", operations)
     monkeypatch.setattr(Graph, "steps", 0)
     with Devices(), operations:
         yield operations
-
-
-class OneAfterTheOther:
-    """Stands for a pool of threads, in which the imitation would not be seen."""
-
-    def __init__(self, *_, **__):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    map = staticmethod(map)
 
 
 def stop_at(step):

@@ -263,13 +263,3 @@ def test_progress_on_a_terminal(monkeypatch, installed):
     monkeypatch.setattr(sys, "stderr", terminal)
     assert list(progress.progress([1, 2, 3], "counting")) == [1, 2, 3]
     assert ("counting" in terminal.getvalue()) == installed
-
-
-def test_a_line_stands_above_the_bar(monkeypatch):
-    pytest.importorskip("tqdm")
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    for item in progress.progress([1, 2], "counting"):
-        progress.tell(f"item {item}")
-    lines = terminal.getvalue().replace("\r", "\n").split("\n")
-    assert "item 1" in lines and "item 2" in lines  # by themselves

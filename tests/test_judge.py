@@ -1,0 +1,172 @@
+"""The judge: how it is trained, and the one that is shipped."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import ROOT, Brightness
+
+from common import Judge, normalise
+from scoring import drawing
+from scoring import judge as judges
+from scoring import reference as real_side
+from scoring import ship
+from scoring.reference import open_reference
+
+
+def test_embed_normalises_pixels_and_takes_images_of_a_generator_as_they_are():
+    pixels = (
+        torch.tensor([0, 100, 150, 255], dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 1, 32, 32)
+    )
+    for images in (pixels, pixels / 127.5 - 1):
+        assert judges.embed(Brightness(), images).argmax(1).tolist() == [0, 0, 1, 1]
+    assert torch.equal(drawing.pixels(pixels / 127.5 - 1), pixels)
+
+
+def test_the_judges_features_are_its_penultimate_layer(tiny_data):
+    judge, images = Judge(3, 1).eval(), torch.rand(5, 1, 32, 32)
+    assert judges.embed(judge, images).shape == (5, 128)
+    torch.testing.assert_close(judge.head(judges.embed(judge, images)), judge(images))
+
+
+@pytest.mark.parametrize("accuracy", [89.0, 91.0])
+def test_a_judge_below_90_percent_is_warned_of(tiny_data, monkeypatch, capsys, tmp_path, accuracy):
+    monkeypatch.setattr(real_side.Reference, "accuracy", accuracy)
+    open_reference(dict(dataset="idx", data_dir=tiny_data, cache_dir=tmp_path / "new" / "cache"))
+    assert ("warning: below 90 %" in capsys.readouterr().err) == (accuracy < 90)
+    assert list((tmp_path / "new" / "cache").glob("judge-idx-*.pt"))
+
+
+def test_colour_images_are_learned_for_longer_and_shifted(monkeypatch):
+    monkeypatch.setattr(judges, "LEAST_STEPS", 7)
+    images = torch.randint(256, (150, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.arange(150) % 2
+
+    def batches(images):
+        """The batches that a judge learns from."""
+        seen = []
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                Judge, "forward", lambda self, x: seen.append(x) or self.head(self.body(x))
+            )
+            judges.train_classifier(images, labels, 2, "cpu", "test")
+        return seen
+
+    learned = batches(images)
+    assert [len(batch) for batch in learned] == [75] * 8  # four epochs of two batches make 7 steps
+    originals = {image.numpy().tobytes() for image in normalise(images)}
+    assert not any(image.numpy().tobytes() in originals for image in learned[0])
+    monkeypatch.setattr(judges, "LEAST_STEPS", 11)
+    assert len(batches(images)) == 12
+    learned = batches(images[:, :1])
+    originals = {image.numpy().tobytes() for image in normalise(images[:, :1])}
+    assert len(learned) == 8 and all(image.numpy().tobytes() in originals for image in learned[0])
+
+
+def test_the_shipped_judge_knows_mnist_and_answers_for_chosen_categories_in_their_order():
+    saved = torch.load(ROOT / "judges" / "mnist.pt", weights_only=True)
+    judge, name = judges.shipped_judge("mnist", list("0123456789"))
+    assert name == f"judges/mnist.pt (SHA-256 {judges.SHIPPED['mnist'][:8]})" and not judge.training
+    images = torch.randint(256, (20, 1, 32, 32), dtype=torch.uint8)
+    whole = judge.head(judges.embed(judge, images))
+    some, _ = judges.shipped_judge("mnist", ["7", "3", "1"])
+    torch.testing.assert_close(some.head(judges.embed(some, images)), whole[:, [7, 3, 1]])
+    assert torch.equal(judges.embed(some, images), judges.embed(judge, images))
+    assert torch.equal(judge.state_dict()["head.weight"], saved["judge"]["head.weight"])
+    assert (
+        judges.shipped_judge("idx", ["0", "1"]) is None
+        and judges.shipped_judge("mnist", ["0", "ten"]) is None
+    )
+
+
+def test_a_shipped_judge_that_is_not_the_shipped_one_ends_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(judges, "FOLDER", tmp_path)
+    with pytest.raises(SystemExit, match="mnist.pt cannot be read .*git checkout judges/mnist.pt"):
+        judges.shipped_judge("mnist", ["0", "1"])
+    (tmp_path / "mnist.pt").write_bytes((ROOT / "judges" / "mnist.pt").read_bytes()[:-1])
+    with pytest.raises(SystemExit, match="has SHA-256 .*, expected .*; restore it with"):
+        judges.shipped_judge("mnist", ["0", "1"])
+
+
+def test_mnist_is_scored_by_the_shipped_judge_unless_another_is_asked_for(
+    tiny_data, tmp_path, monkeypatch, capsys
+):
+    """With the loader imitated: real MNIST is not to be downloaded by a test."""
+    load = real_side.load_dataset
+    monkeypatch.setattr(real_side, "load_dataset", lambda split, **_: load("idx", tiny_data, split))
+    data = dict(dataset="mnist", data_dir=tmp_path)
+    reference = open_reference(data)
+    assert reference.judge_name.startswith("judges/mnist.pt (") and not list(
+        tmp_path.glob("judge*")
+    )
+    ten, _ = judges.shipped_judge("mnist", list("0123456789"))
+    assert torch.equal(reference.judge.head.weight, ten.head.weight[:3])
+    reference = open_reference(data, judge="trained")
+    assert [path.name for path in tmp_path.glob("judge*")] == [reference.judge_name]
+
+
+def test_the_judge_learns_the_tiny_data_and_is_trained_once(tiny_data, monkeypatch):
+    open_reference(dict(dataset="idx", data_dir=tiny_data))
+    monkeypatch.setattr(real_side, "train_classifier", None)
+    reference = open_reference(dict(dataset="idx", data_dir=tiny_data))
+    assert reference.accuracy > 50 and not reference.judge.training
+    assert reference.judge_name.startswith("judge-idx-")
+
+
+def test_a_judge_that_cannot_be_kept_is_told_of_and_used(tiny_data, tmp_path, monkeypatch, capsys):
+    def full(state, file):
+        raise RuntimeError("no space left\nand more")
+
+    monkeypatch.setattr(torch, "save", full)
+    reference = open_reference(dict(dataset="idx", data_dir=tiny_data, cache_dir=tmp_path))
+    told = capsys.readouterr().err
+    assert "cannot be written (no space left), so the judge is not kept" in told
+    assert reference.accuracy > 50 and not list(tmp_path.glob("judge*"))
+
+
+def test_scores_of_real_images_are_shipped_for_their_judge_and_data_only(
+    tiny_data, tmp_path, monkeypatch
+):
+    """judges/<data set>.json, made by ship.py for tiny data, saves all work on real images."""
+    load = real_side.load_dataset
+    monkeypatch.setattr(real_side, "load_dataset", lambda split, **_: load("idx", tiny_data, split))
+    monkeypatch.setattr(judges, "FOLDER", shutil.copytree(judges.FOLDER, tmp_path / "judges"))
+    monkeypatch.setattr(ship, "FOLDER", judges.FOLDER)
+    monkeypatch.setattr(ship, "TASKS", (2, 3))
+    monkeypatch.setattr(ship, "OPTIONS", {10000: 6400, 30: 64})
+    ship.make_scores(dict(dataset="mnist", data_dir=tmp_path))
+    made = json.loads((judges.FOLDER / "mnist.json").read_text())["scores"]
+    assert len(made) == 1 + 2 + 4
+
+    def reference(name, **options):
+        return open_reference(dict(dataset="mnist", data_dir=tmp_path / name), **options)
+
+    by_hand = reference("other", shipped=False)
+    expected = [by_hand.accuracy, by_hand.ceiling([0, 1]), by_hand.floor([0, 1, 2], 64)]
+    trained = judges.train_classifier
+    monkeypatch.setattr(real_side, "train_classifier", None)
+    monkeypatch.setattr(real_side, "fid", None)
+    shipped = reference("new")
+    found = [shipped.accuracy, shipped.ceiling([0, 1]), shipped.floor([0, 1, 2], 64)]
+    assert found == expected
+    assert not (tmp_path / "new" / "eval_cache.json").exists()
+    with pytest.raises(TypeError):  # not shipped, so trained on
+        shipped.ceiling([0])
+    monkeypatch.setattr(real_side, "train_classifier", trained)
+    assert reference("new", judge="trained").known.keys() == {"accuracy of the judge"}
+
+    (judges.FOLDER / "mnist.json").write_text("{")
+    with pytest.raises(SystemExit, match="mnist.json is damaged .*git checkout judges/mnist.json"):
+        reference("new")
+
+
+def test_the_shipped_scores_are_those_of_the_shipped_judge():
+    shipped = json.loads((judges.FOLDER / "mnist.json").read_text())
+    scores = shipped["scores"]
+    assert scores["accuracy of the judge"] == pytest.approx(99.41)
+    for tasks in ship.TASKS:
+        assert 95 < scores[f"reverse accuracy of categories {list(range(tasks))}"] <= 100
+    floors = [score for what, score in scores.items() if what.startswith("FID of judge features")]
+    assert len(floors) == len(ship.TASKS) * len(ship.OPTIONS)
+    assert all(0 < floor[split] < 20 for floor in floors for split in ("test", "train"))

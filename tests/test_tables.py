@@ -1,0 +1,356 @@
+"""The tables over runs, and what may stand in one of them."""
+
+import csv
+import io
+import json
+
+import pytest
+from conftest import ROOT
+
+import eval
+from scoring import tables
+
+
+def test_mean_and_sample_standard_deviation():
+    assert tables.mean_std([1.0, 3.0, None]) == "2.00 ± 1.41"
+    assert tables.mean_std([1.0, None], 1) == "1.0"
+    assert tables.mean_std([None]) == "–"
+
+
+def result(method, accuracy, features="judge", **changes):
+    arguments = dict(
+        dataset="mnist", num_tasks=5, iters=400, batch_size=64, learning_rate=5e-4, width=32, seed=1
+    )
+    arguments |= dict(
+        method=method,
+        lambda_gp=10.0,
+        categories="",
+        images_per_category=None,
+        run_dir=f"runs/{len(changes)}",
+        data_dir="data",
+    )
+    matrix = [[50.0] * (t + 1) + [None] * (4 - t) for t in range(4)] + [[accuracy] * 5]
+    fids = dict(
+        all=accuracy / 10, per_category=[accuracy / 5] * 5, all_by_task=[1.0] * 5, matrix=matrix
+    )
+    fid = dict(
+        test=fids,
+        train=fids,
+        floor=dict(test=0.5, train=0.25),
+        features=features,
+        samples=5000,
+        samples_per_category=[1000] * 5,
+    )
+    averages = [50.0] * 4 + [accuracy]
+    return dict(
+        arguments=arguments | changes,
+        accuracy=matrix,
+        average_accuracy=averages,
+        forgetting=1.0,
+        backward_transfer=-1.0,
+        fid=fid,
+        reverse_accuracy=accuracy - 1,
+        reverse_accuracy_ceiling=99.5,
+        diversity=[0.5] * 5 + [None],
+        judge_accuracy=99.0,
+        data="0123abcd",
+        samples=6400,
+        statistics="batch",
+        minutes=2.0,
+    )
+
+
+def rows(results):
+    lines = [line for line in tables.markdown(results).splitlines() if line.startswith("| ")]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line[2:5] not in ("met", "---")
+    ]
+
+
+def test_table_puts_runs_that_differ_by_seed_alone_in_one_row_with_the_papers_number():
+    results = [
+        result("mergan_ra", 80.0),
+        result("mergan_ra", 90.0, seed=2, run_dir="b"),
+    ]
+    (row,) = rows(results)
+    assert row[:5] == ["mergan_ra", "2", "85.00 ± 7.07", "98.19", "8.50 ± 0.71"]
+    assert row[5:11] == [
+        "8.50 ± 0.71",
+        "84.00 ± 7.07",
+        "57.00 ± 1.41",
+        "1.00 ± 0.00",
+        "-1.00 ± 0.00",
+        "0.50 ± 0.00",
+    ]
+    assert row[11:] == ["85.0 ± 7.1"] * 5 + ["2.0 ± 0.0"]
+    text = tables.markdown(results)
+    for part in (
+        "FID (judge) has 5000 images a side",
+        "real training images would get 0.50 (test) and 0.25 (train)",
+        "Reverse accuracy of real training images: 99.50 %",
+        "99.00 % of real",
+    ):
+        assert part in text
+
+
+def test_a_table_of_ten_tasks_has_the_accuracy_after_five_of_them_too():
+    ten = result("mergan_ra", 80.0, num_tasks=10)
+    ten["average_accuracy"], ten["accuracy"] = [10.0 + t for t in range(10)], [[80.0] * 10] * 10
+    (row,) = rows([ten])
+    assert row[:6] == ["mergan_ra", "1", "14.00", "98.19", "19.00", "97.01"]
+    head = next(line for line in tables.markdown([ten]).splitlines() if line.startswith("| method"))
+    assert head.startswith(
+        "| method | n | after 5 tasks % | paper | accuracy % | paper | FID (judge) test |"
+    )
+    assert len(row) == head.count("|") - 1
+
+
+def test_the_table_names_the_hardware_that_runs_were_trained_on_where_it_is_known():
+    runs = [
+        result("sft", 20.0, hardware="H100"),
+        result("sft", 21.0, seed=2, hardware="H200"),
+        result("joint", 99.0),
+    ]
+    text = tables.markdown(runs)
+    assert "Trained on: H100 or H200." in text and "| sft | 2 |" in text
+    assert "Trained on" not in tables.markdown(runs[2:])
+
+
+@pytest.mark.parametrize("name", ["mnist_ten_small", "scenes_cpu"])
+def test_committed_tables_are_those_of_the_committed_scores_byte_for_byte(name, call_main, capsys):
+    assert call_main(eval, *sorted((ROOT / "results" / name).glob("*.json"))) is None
+    assert capsys.readouterr().out == (ROOT / "results" / f"{name}.md").read_text()
+
+
+def test_scores_that_are_no_eval_json_are_named_and_the_others_make_the_table(
+    tmp_path, call_main, capsys
+):
+    files = {"a": json.dumps(result("sft", 20.0)), "b": '{"accuracy": []}', "c": "[1, 2", "d": "[]"}
+    for letter, text in files.items():
+        (tmp_path / f"{letter}.json").write_text(text)
+    message = call_main(eval, *(tmp_path / f"{letter}.json" for letter in "abcde"))
+    assert message.count("Error: ") == 4 and not "a.json" in message
+    assert "| sft | 1 | 20.00 |" in capsys.readouterr().out
+
+
+def test_one_run_never_counts_twice(tmp_path, call_main, capsys):
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text(json.dumps(result("sft", 20.0)))
+    message = call_main(eval, tmp_path / "a.json", tmp_path / "b.json")
+    assert message.endswith(
+        "two runs of sft with the same options and seed 1; name only one of them"
+    )
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(arguments=None),
+        dict(accuracy=[[50.0]] * 4 + [[20.0] * 4]),
+        dict(fid=None),
+        dict(diversity=0.5),
+        dict(forgetting="much"),
+        dict(forgetting=float("nan")),
+        dict(categories=[0, 1, 2, 3, 4]),
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_damaged_scores_are_named_and_the_others_make_the_table(
+    change, tmp_path, call_main, capsys
+):
+    (tmp_path / "good.json").write_text(json.dumps(result("sft", 20.0)))
+    (tmp_path / "bad.json").write_text(json.dumps(result("joint", 99.0) | change))
+    message = call_main(eval, tmp_path / "good.json", tmp_path / "bad.json")
+    assert message.startswith(f"error: not scored: {tmp_path / 'bad.json'} (")
+    output = capsys.readouterr().out
+    assert "| sft | 1 | 20.00 |" in output and "joint" not in output
+
+
+def test_an_option_of_all_methods_is_named_where_methods_differ_in_it():
+    ours, theirs = result("sft", 20.0, amp="off"), result("mergan_ra", 90.0, amp="bf16")
+    theirs["arguments"]["lambda_ra"] = 1e-3
+    assert [row[0] for row in rows([ours, theirs])] == ["sft amp=off", "mergan_ra amp=bf16"]
+
+
+def test_table_never_mixes_runs_of_different_arguments_and_names_what_differs():
+    table = rows([result("sft", 20.0), result("sft", 30.0, lambda_gp=1.0), result("joint", 95.0)])
+    assert [row[:3] for row in table] == [
+        ["joint lambda_gp=10.0", "1", "95.00"],
+        ["sft lambda_gp=10.0", "1", "20.00"],
+        ["sft lambda_gp=1.0", "1", "30.00"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "name, value", [("iters", 800), ("learning_rate", 1e-4), ("width", 64), ("dataset", "idx")]
+)
+def test_other_settings_have_a_table_of_their_own(name, value):
+    table = tables.markdown([result("sft", 20.0), result("sft", 30.0, **{name: value})])
+    assert table.count("| method |") == 2 and f"{name.replace('_', ' ')} {value}" in table
+    assert [
+        row[1:3] for row in rows([result("sft", 20.0), result("sft", 30.0, **{name: value})])
+    ] == [
+        ["1", "20.00"],
+        ["1", "30.00"],
+    ]
+
+
+def test_fids_of_different_features_are_never_in_one_column():
+    table = tables.markdown(
+        [result("sft", 20.0), result("sft", 30.0, features="inception", seed=2)]
+    )
+    assert (
+        table.count("| method |") == 2
+        and "| FID (judge) test |" in table
+        and "| FID (Inception) test |" in table
+    )
+
+
+def test_fids_of_different_counts_are_never_in_one_column():
+    other = result("sft", 30.0, seed=2)
+    other["fid"]["samples"] = 2000
+    text = tables.markdown([result("sft", 20.0), other])
+    assert text.count("| method |") == 2
+    assert "5000 images a side" in text and "2000 images a side" in text
+
+
+def test_runs_on_other_data_are_never_in_one_row():
+    other = result("sft", 30.0, seed=2) | dict(data="ffffffff")
+    assert [row[1:3] for row in rows([result("sft", 20.0), other])] == [
+        ["1", "20.00"],
+        ["1", "30.00"],
+    ]
+    text = tables.markdown([result("sft", 20.0), other])
+    assert "real data and judge 0123abcd" in text and "real data and judge ffffffff" in text
+
+
+def test_n_and_minutes_are_of_finished_runs():
+    unfinished = result("sft", 30.0, seed=2) | dict(
+        accuracy=[[50.0]] + [None] * 4, average_accuracy=[50.0] + [None] * 4
+    )
+    unfinished["minutes"] = 50.0
+    (row,) = rows([result("sft", 20.0), unfinished])
+    assert (row[1:3], row[-1]) == (["1", "20.00"], "2.0")
+    assert [row[1:3] for row in rows([unfinished])] == [["0", "–"]]
+
+
+def test_papers_number_is_shown_for_its_own_number_of_tasks_only():
+    assert rows([result("sft", 20.0)])[0][3] == "19.87"
+    assert rows([result("sft", 20.0, dataset="idx")])[0][3] == "–"
+    assert rows([result("sft", 20.0, categories="9,8,7,6,5")])[0][3] == "–"
+    assert rows([result("sft", 20.0, images_per_category=10)])[0][3] == "–"
+
+
+def test_csv_has_a_row_a_run_and_leaves_options_of_other_methods_empty():
+    file = io.StringIO()
+    tables.write_csv([result("sft", 20.0), result("mergan_ra", 90.0, lambda_ra=1e-3)], file)
+    file.seek(0)
+    sft, ra = csv.DictReader(file)
+    assert (sft["method"], sft["accuracy"], sft["lambda_ra"], ra["lambda_ra"]) == (
+        "sft",
+        "20.0",
+        "",
+        "0.001",
+    )
+    assert (ra["fid_test"], ra["fid_features"], ra["fid_samples"], ra["reverse_accuracy"]) == (
+        "9.0",
+        "judge",
+        "5000",
+        "89.0",
+    )
+    assert (ra["accuracy_4"], ra["fid_train_0"], ra["diversity"]) == ("90.0", "18.0", "0.5")
+    # Of tasks: what was learned, and the FIDs of the fixture, which are 50 and then 90
+    assert (ra["learned"], ra["forgetting"], ra["backward_transfer"]) == ("58.0", "1.0", "-1.0")
+    assert (ra["afq_test"], ra["fr_train"]) == ("90.0", "40.0")
+    assert float(ra["aiq_test"]) == pytest.approx((10 * 50 + 5 * 90) / 15)
+
+
+def of_two_categories_a_task(method, seed=1):
+    """Scores of a run that learned all five categories in three tasks."""
+    scores = result(method, 90.0, seed=seed, num_tasks=3, categories_per_task=2)
+    matrix = [
+        [100.0, 80.0, None, None, None],
+        [50.0, 60.0, 70.0, 90.0, None],
+        [90.0, 80.0, 70.0, 60.0, 50.0],
+    ]
+    for split in ("test", "train"):
+        scores["fid"][split] = {"all": 1.0, "per_category": matrix[2], "matrix": matrix}
+    scores |= {"accuracy": matrix, "average_accuracy": [90.0, 67.5, 70.0]}
+    return scores | {"categories": list("abcde")}
+
+
+def test_tasks_of_several_categories_have_a_column_for_each_category_and_no_paper():
+    several = of_two_categories_a_task("mergan_ra")
+    (row,) = rows([several])
+    text = tables.markdown([several])
+    assert "num tasks 3, iters 400" in text and "categories per task 2**" in text
+    assert "| a | b | c | d | e | minutes |" in text
+    assert row[:4] == ["mergan_ra", "1", "70.00", "–"]
+    assert row[11:] == ["90.0", "80.0", "70.0", "60.0", "50.0", "2.0"]
+    assert row[7] == f"{(90 + 80 + 50) / 3:.2f}"
+    file = io.StringIO()
+    tables.write_csv([several], file)
+    file.seek(0)
+    (line,) = csv.DictReader(file)
+    assert (line["categories_per_task"], line["accuracy_4"]) == ("2", "50.0")
+    assert float(line["afq_test"]) == pytest.approx((85 + 65 + 50) / 3)
+    assert float(line["fr_test"]) == pytest.approx(((85 - 90) + (65 - 80)) / 2)
+
+
+def test_runs_of_other_tasks_have_a_table_of_their_own_those_of_one_category_share_theirs():
+    other = result("sft", 30.0, categories_per_task=2)
+    assert tables.markdown([result("sft", 20.0), other]).count("| method |") == 2
+    (row,) = rows([result("sft", 20.0), result("sft", 30.0, seed=2, categories_per_task=1)])
+    assert row[1] == "2"
+
+
+def test_scores_of_too_few_categories_are_refused(tmp_path):
+    several = of_two_categories_a_task("sft")
+    (tmp_path / "a.json").write_text(json.dumps(several))
+    assert tables.read_scores(tmp_path / "a.json") == several
+    several["accuracy"][2].pop()
+    (tmp_path / "a.json").write_text(json.dumps(several))
+    with pytest.raises(ValueError, match="accuracy has not 5 categories after the last task"):
+        tables.read_scores(tmp_path / "a.json")
+
+
+def test_what_was_not_measured_is_a_dash_and_a_line_says_so():
+    quick = result("sft", 20.0) | dict(reverse_accuracy=None, reverse_accuracy_ceiling=None)
+    assert rows([quick])[0][6] == "–"
+    sentence = "Reverse accuracy was not measured: eval.py --quick leaves it out."
+    assert sentence in tables.markdown([quick])
+    assert sentence not in tables.markdown([result("sft", 20.0)])
+
+
+def test_every_method_has_a_place_of_its_own_and_ours_always_the_same():
+    ours = tables.ranks(tables.METHODS)
+    assert list(ours.values()) == list(range(7))
+    for others in (["b", "a"], ["e", "d", "c", "b", "a"]):
+        places = tables.ranks([*others, "sft", *others])
+        assert len(set(places.values())) == len(places)
+        assert places | ours == places
+        assert [places[name] for name in sorted(others)] == list(range(7, 7 + len(others)))
+
+
+def test_the_table_names_the_judge_where_it_is_known():
+    named = result("sft", 20.0) | dict(judge="judges/mnist.pt (SHA-256 01234567)")
+    assert "The judge, judges/mnist.pt (SHA-256 01234567), gets 99.00 %" in tables.markdown([named])
+    assert "The judge gets 99.00 %" in tables.markdown([result("sft", 20.0)])
+
+
+def test_columns_have_the_names_of_categories_and_tables_of_different_names_are_apart():
+    scenes = result("sft", 20.0) | dict(categories=["a", "b", "c", "d", "e", "f"])
+    text = tables.markdown([scenes, result("sft", 30.0, seed=2)])
+    assert text.count("| method |") == 2 and "| a | b | c | d | e | minutes |" in text
+    assert "columns a, b, … are the categories" in text and "| 0 | 1 | 2 | 3 | 4 |" in text
+
+
+def test_names_of_categories_break_no_table():
+    scenes = result("sft", 20.0, categories="a|b,c") | dict(categories=["a|b", "c\nd", *"efg"])
+    other = result("sft", 20.0, categories="a") | dict(categories=scenes["categories"])
+    lines = [line for line in tables.markdown([scenes, other]).splitlines() if line[:1] == "|"]
+    assert len(lines) == 4 and "a\\|b | c\ufffdd | e" in lines[0]
+    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
