@@ -30,7 +30,7 @@ def assert_replays_task_1(run_dir):
     assert not torch.equal(networks["generator"]["linear.weight"], past["linear.weight"])
 
 
-# Killed: every method inside a task, and those that measure or copy most at the end of a task
+# Killed: every method inside a task, and those that measure or copy most at the end of one
 
 ONE, TWO = [], ["--categories-per-task", 2]
 IN_TASK_2 = "task_2_step_000004.png"  # written after two steps since the last checkpoint

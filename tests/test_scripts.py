@@ -180,13 +180,6 @@ def test_arguments_are_kept_and_progress_is_told(run):
     assert not list(run.path.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("method", ["dgr", "mergan_jtr", "mergan_ra"])
-def test_replay_generator_is_the_generator_of_the_task_before(method, finished):
-    networks = load(finished(method) / "checkpoint.pt")["networks"]
-    latest = load(finished(method) / "task_3.pt")["generator"]
-    assert same_weights(latest, networks["replay_generator"])
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_learns_photographs_at_64_by_64(method, call_main, photo_options, tmp_path):
     script = importlib.import_module(method)
@@ -314,11 +307,3 @@ LARGE = {"width": 64, "conditioning": "concat", "image_size": 64}
 def test_defaults_follow_the_data_set(dataset, expected, parsed):
     arguments = parsed("--dataset", dataset)
     assert {name: arguments[name] for name in expected} == expected
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_sft_trains_on_a_gpu(train, tmp_path):
-    done = train("sft", tmp_path, "--device", "cuda")
-    assert done.returncode == 0, done.stderr
-    assert "\ncuda (" in done.stdout
-    assert all(math.isfinite(value) for line in losses(tmp_path) for value in line.values())

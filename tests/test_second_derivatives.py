@@ -47,11 +47,8 @@ def norms(channels=3):
 
 def some_images(*shape):
     """Float64 with a mean of 1 and a standard deviation of 2, channels last in memory."""
-    return (
-        (1 + 2 * torch.randn(*shape).double())
-        .to(memory_format=torch.channels_last)
-        .requires_grad_()
-    )
+    x = 1 + 2 * torch.randn(*shape).double()
+    return x.to(memory_format=torch.channels_last).requires_grad_()
 
 
 def test_layer_norm_has_pytorchs_value_and_both_its_derivatives():
