@@ -3,9 +3,8 @@
 import json
 import sys
 
-from pictures.canvas import COLOURS, plt, save
+from pictures.canvas import plt, save
 from pictures.groups import setting
-from scoring.tables import rank
 
 SHARED = {"critic": "critic", "gradient_penalty": "gradient penalty", "generator": "generator"}
 NO_LOSS = {"task", "step", "it_per_s", "elapsed"}
@@ -35,17 +34,18 @@ def is_loss(name):
     return name not in NO_LOSS and name != "at"
 
 
-def draw(groups, output, skipped):
+def draw(groups, output, problems):
     """Rows: methods, the run with the lowest seed. Columns: losses. Writes output/losses.png.
 
-    skipped: a list, to which logs that cannot be read are added.
+    problems: a list, to which logs that cannot be read are added.
     """
     logs = []
     for group in groups:
         try:
             log = read_log(group.run)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            skipped.append(f"{group.run.path / 'metrics.jsonl'} ({type(error).__name__})")
+            path = group.run.path / "metrics.jsonl"
+            problems.append(f"{path} is not readable as ours ({type(error).__name__})")
             continue
         if log:
             logs.append((group, log))
@@ -69,8 +69,7 @@ def draw(groups, output, skipped):
                 draw_loss(row[-1], group, log, own)
             else:
                 row[-1].set_axis_off()
-        label = group.label.replace(" ", "\n")
-        row[0].set_ylabel(f"{label}\n{reached(group.run, log)}", fontsize=8)
+        row[0].set_ylabel(f"{group.heading}\n{reached(group.run, log)}", fontsize=8)
     for ax, title in zip(axes[0], [*SHARED.values(), "the method's own"]):
         ax.set_title(title, fontsize=9, pad=14)
     for ax in axes[-1]:
@@ -83,8 +82,7 @@ def draw_loss(ax, group, log, names):
     """One or more losses over the steps, the tasks marked by lines and the names of categories."""
     for name, style in zip(names, ("-", "--", ":", "-.")):
         points = [(line["at"], line[name]) for line in log if name in line]
-        colour = COLOURS[rank(group.method)]
-        ax.plot(*zip(*points), color=colour, linestyle=style, linewidth=0.8, label=name)
+        ax.plot(*zip(*points), color=group.look.colour, linestyle=style, linewidth=0.8, label=name)
     if names and names[0] not in SHARED:
         ax.legend(fontsize=7, frameon=False, loc="upper right")
     # A penalty that is zero in the first task and large at the start of the next
@@ -93,7 +91,9 @@ def draw_loss(ax, group, log, names):
         ax.set_yscale("symlog", linthresh=sorted(values)[len(values) // 10])
     ax.set_xlim(0, group.tasks * group.iters)
     one_task = group.tasks > 1 and log[0]["task"] == group.tasks
-    for task, name in enumerate([] if one_task else group.names):
+    each = group.categories_per_task
+    for task in range(0 if one_task else group.tasks):
+        name = ", ".join(group.names[task * each : (task + 1) * each])
         ax.axvline(task * group.iters, color="0.8", linewidth=0.6, zorder=0)
         middle = (task + 0.5) / group.tasks
         above = {"transform": ax.transAxes, "ha": "center", "fontsize": 6, "color": "0.4"}
