@@ -25,6 +25,7 @@ import sys
 from pathlib import Path
 
 from common import use_any_encoding
+from files import CannotWrite
 from pictures import canvas  # first: it tells how to install what all others need
 from pictures import curves, evolution, forgetting, losses, page, paint, samples, tensorboard, tsne
 from pictures.film import load_films
@@ -110,12 +111,10 @@ def main():
     try:
         draw_all(args)
     except OSError as error:
-        # An error of Pillow names no file; tensorboard writes beside the runs
-        place = error.filename or vars(args).get("output") or args.paths[0]
-        advice = "make room"
-        if "output" in args:
-            advice += ", or choose another --output"
-        sys.exit(f"error: {place} cannot be written ({error.strerror or error}); {advice}")
+        found = error
+        if not isinstance(error, CannotWrite):
+            found = f"{error.filename} cannot be written ({error.strerror or error})"
+        sys.exit(f"error: {found}; make room, or choose another --output")
 
 
 class Problems(list):

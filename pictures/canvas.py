@@ -2,6 +2,8 @@
 
 import sys
 
+from files import writing
+
 INSTALL = "install it with: python -m pip install -r requirements-extras.txt"
 try:
     import matplotlib
@@ -14,6 +16,7 @@ except ImportError:
 
 def save(figure, path):
     """Write a figure, as wide as its title needs, and say so."""
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    with writing(path):
+        figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
     print(f"wrote {path}")

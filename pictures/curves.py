@@ -7,6 +7,7 @@ import sys
 from pictures.canvas import plt, save
 from pictures.groups import all_names, setting
 from pictures.scores import read_scores
+from scoring.runs import command
 
 COLUMNS = 5  # categories side by side; more of them go below
 
@@ -16,7 +17,7 @@ def draw(groups, output):
     scores = read_scores([run for group in groups for run in group.runs])
     for run, found in scores.items():
         if found is None:
-            again = f"write it with: python eval.py {run.path}"
+            again = f"write it with: {command('eval.py', run.path)}"
             sys.exit(f"error: {run.path} has no eval.json; {again}")
         if found.final is None:
             sys.exit(f"error: {run.path} is not finished; curves shows whole runs, so leave it out")

@@ -23,4 +23,4 @@ def draw(films, output, category):
     columns = [(f"task {task + 1}", None) for task in tasks]
     head = f"what is painted of {category} after each task", f"({setting(groups)})"
     picture = grid.draw(rows, columns, cells, head, grid.FRAMED, scale=2)
-    grid.write(picture, output / "evolution.png")
+    grid.save(picture, output / "evolution.png")

@@ -7,10 +7,10 @@ import math
 from PIL import Image
 from PIL.ImageColor import getrgb
 
+from files import write
 from pictures import grid
 from pictures.film import moments, names_of
 from pictures.groups import setting
-from scoring.cache import in_one_step
 
 LIMIT = 1_500_000  # bytes, so that a page with the picture opens fast
 LADDER = [3, 2, 1]  # images of each category: as many as fit
@@ -27,7 +27,7 @@ def draw(films, output):
         if len(data) <= LIMIT:
             break
     output.parent.mkdir(parents=True, exist_ok=True)
-    in_one_step(output, lambda file: file.write_bytes(data))
+    write(output, lambda file: file.write_bytes(data))
     print(f"wrote {output}, {len(data) / 1e6:.1f} MB")
 
 

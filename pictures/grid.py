@@ -8,6 +8,8 @@ from matplotlib.markers import MarkerStyle
 from PIL import Image, ImageDraw, ImageFont
 from PIL.ImageColor import getrgb
 
+from files import writing
+
 PAPER, INK, QUIET, EMPTY, FRAME = "#ffffff", "#1b1b1d", "#66666b", "#ececee", "#ff6a13"
 FRAMED = "orange frame: a classifier takes it for another category"
 GAP, LINE = 10, 18  # pixels between columns, and of a line of text
@@ -92,8 +94,10 @@ def draw(rows, columns, cells, head, note, scale=1, done=None, marked=()):
     return picture
 
 
-def write(picture, path):
-    picture.save(path)
+def save(picture, path):
+    """Write a picture, and say so."""
+    with writing(path):
+        picture.save(path)
     print(f"wrote {path}")
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from files import write
 from pictures.film import moments, names_of
 from pictures.grid import outline
 from pictures.groups import setting
 from pictures.scores import read_scores
-from scoring.cache import in_one_step
 
 HERE = Path(__file__).parent
 LIMIT = 2_000_000  # bytes of a page
@@ -41,7 +41,7 @@ def draw(films, output):
         if len(text) <= LIMIT:
             break
     output.parent.mkdir(parents=True, exist_ok=True)
-    in_one_step(output, lambda file: file.write_bytes(text))
+    write(output, lambda file: file.write_bytes(text))
     print(f"wrote {output}, {len(text) / 1e6:.1f} MB, {n} images of each category")
     if len(text) > LIMIT:
         print(f"that is more than {LIMIT / 1e6:.0f} MB; name fewer runs for a smaller page")

@@ -8,6 +8,7 @@ from torchvision.io import encode_png
 from torchvision.utils import save_image
 
 from common import pixels
+from files import writing
 from pictures.groups import find_name
 from scoring.drawing import BATCH, SavedGenerator, whole_groups
 
@@ -38,7 +39,8 @@ def draw(path, output, categories, n, seed, interpolate):
         images = [draw_as_scored(generator, category, n, seed) for category in chosen]
     output.parent.mkdir(parents=True, exist_ok=True)
     several = {"nrow": columns, "padding": MARGIN, "normalize": True, "value_range": (-1, 1)}
-    save_image(torch.cat(images), output, **several)
+    with writing(output):
+        save_image(torch.cat(images), output, **several)
     print(f"wrote {output}")
 
 

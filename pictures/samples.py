@@ -12,4 +12,4 @@ def draw(films, output):
     rows = [(name, None) for name in names]
     columns = [(group.heading, group.look) for group in groups]
     head = "what is painted of each category", f"after the last task ({setting(groups)})"
-    grid.write(grid.draw(rows, columns, cells, head, grid.FRAMED, scale=2), output / "samples.png")
+    grid.save(grid.draw(rows, columns, cells, head, grid.FRAMED, scale=2), output / "samples.png")
