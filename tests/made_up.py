@@ -1,8 +1,11 @@
-"""Runs that nobody trained: a film, scores and arguments, as small as a test needs them."""
+"""Runs that nobody trained: a film, scores and arguments; and figures.py, called in this process."""
 
 import json
 
 import numpy as np
+from conftest import run_main
+
+import figures
 
 STEPS = (1, 2, 4)  # of each task, the moments of a film
 
@@ -94,3 +97,16 @@ def made_up_scores(arguments, moments, names, count, base):
         "data": "12345678",
         "arguments": arguments,
     }
+
+
+def figures_main(*options):
+    """What figures.py exits with, None if it draws all."""
+    return run_main(figures, *options)
+
+
+def failure(capsys, *options):
+    """The lines of an error on standard error, of a command that fails."""
+    code = figures_main(*options)
+    assert code
+    told = capsys.readouterr().err
+    return (told + (code if isinstance(code, str) else "")).strip().splitlines()

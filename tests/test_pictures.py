@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import METHODS, run_main, run_script
-from made_up import shade, write_run
+from conftest import METHODS, run_script
+from made_up import failure, figures_main, shade, write_run
 from matplotlib.text import Text
 from PIL import Image, ImageSequence
 
@@ -32,10 +32,6 @@ def films_of(folder):
     films = film.load_films(find_groups([folder], problems), problems)
     assert not problems
     return films
-
-
-def figures_main(*options):
-    return run_main(figures, *options)
 
 
 def drawn_grids(monkeypatch):
@@ -328,14 +324,6 @@ def test_copies_give_the_pictures_of_the_runs(runs, tmp_path):
     for name in names:
         pair = [(tmp_path / folder / name).read_bytes() for folder in ("runs", "copies")]
         assert pair[0] == pair[1], name
-
-
-def failure(capsys, *options):
-    """The lines of an error on standard error, of a command that fails."""
-    code = figures_main(*options)
-    assert code
-    told = capsys.readouterr().err
-    return (told + (code if isinstance(code, str) else "")).strip().splitlines()
 
 
 def test_what_has_no_film_says_so_in_one_line_and_the_rest_is_drawn(runs, tmp_path, capsys):
