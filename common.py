@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
-from torchvision.io import encode_png
 
 from datafiles.arrays import load_arrays
 from datafiles.cache import cached_images
@@ -24,7 +24,7 @@ from datafiles.idx import Idx
 from datafiles.layout import find_folders
 from datafiles.lsun import find_lsun
 from datafiles.mnist import fetch_mnist
-from datafiles.names import parse_categories
+from datafiles.names import check_path, parse_categories
 from datafiles.official import open_official
 from datafiles.svhn import Svhn
 from files import say, use_any_encoding, write, writing  # noqa: F401, for the scripts
@@ -440,9 +440,9 @@ def fixed_samples(generator, seen, solver=None, n=10):
 
 
 def save_rows(images, path):
-    """A PNG without margins. images: uint8 [rows, columns, C, H, W]."""
-    picture = images.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
-    path.write_bytes(encode_png(picture.cpu()).numpy().tobytes())
+    """A PNG without margins, grey or in colour. images: uint8 [rows, columns, C, H, W]."""
+    picture = images.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1).cpu().numpy()
+    Image.fromarray(picture.squeeze(2) if picture.shape[2] == 1 else picture).save(path, "PNG")
 
 
 def pixels(images):
@@ -554,7 +554,8 @@ def add_data_options(parser):
     parser.add_argument(
         "--categories",
         default="",
-        help="names in the order of learning, as a,b,c [all; lsun: the paper's four]",
+        help="names in the order of learning, as a,b,c; '*' for folders that hold folders "
+        "[all; lsun: the paper's four]",
     )
     parser.add_argument(
         "--images-per-category",
@@ -623,12 +624,15 @@ def load_dataset(
     in torchvision's folders, fetched if they are not there.
     "svhn": the official train_32x32.mat and test_32x32.mat in data_dir, fetched likewise.
     "idx": any data set in MNIST's four-file format, the files lying in data_dir itself.
-    "lsun": the official LMDBs in data_dir. "folder": images in data_dir/<category>/….
+    "lsun": the official LMDBs in data_dir. "folder": images in data_dir/<category>/,
+    or in data_dir/train/<category>/ and data_dir/test/<category>/.
 
     Returns uint8 [N, C, H, W], int64 [N], list of str. The images are a tensor, or, for lsun and
     folder, an np.memmap sorted by category. Exits with one line if data or options are unusable.
     check_names: called with the names of the categories before an image is decoded.
     """
+    check_path("--data-dir", data_dir)
+    check_path("--cache-dir", cache_dir)
     data_dir = Path(data_dir)
     asked = parse_categories(categories)
     if images_per_category is not None and images_per_category < LEAST["train"]:
@@ -652,7 +656,6 @@ def load_dataset(
             where=data_dir,
             sources=sources,
             official=official,
-            asked=asked,
             split=split,
             size=image_size or DATASETS[dataset],
             crop=crop,

@@ -53,7 +53,7 @@ def hold_lock(path):
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
     except OSError as error:
         file.close()
-        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLOCK):
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLOCK):
             raise BlockingIOError(error.errno, "held by another process", str(path)) from error
         return None
     return file

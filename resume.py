@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from datafiles.names import check_path
 from files import hold_lock, say, write
 
 # Options that change no result: they may differ when a run continues
@@ -21,6 +22,7 @@ def parse(parser, method):
     """
     args = parser.parse_args()
     run_dir = args.run_dir or f"runs/{args.dataset}__{method}__{args.seed}"
+    check_path("--run-dir", run_dir)
     found = read_arguments(Path(run_dir))
     defaults = {name: found[name] for name in vars(args) if name in found}
     # The machine may be another one
@@ -67,7 +69,8 @@ def hold_directory(directory, args, at_end):
     if lock:
         at_end.enter_context(lock)
     else:
-        say(f"warning: {where} cannot be locked; start no second process there")
+        found = f"{where} cannot be locked, as its file system has no locks"
+        say(f"warning: {found}; let no other process write there")
 
     given = vars(args)
     found = read_arguments(directory)

@@ -39,7 +39,7 @@ def check_counts(where, counts, reasons=None):
     advice = "add images"
     enough = [name for name in names if name not in few]
     if len(enough) >= 2:
-        advice += f", or learn the others: --categories {write_categories(enough)}"
+        advice += f", or learn the others: {write_categories(enough)}"
     sys.exit(
         f"error: {where}: {shorten(descriptions)}; expected at least {LEAST['train']} training and "
         f"{LEAST['test']} test images in each category; {advice}"

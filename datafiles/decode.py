@@ -7,6 +7,7 @@ the end of the smallest of the RANGES that holds every image of that type in the
 
 import contextlib
 import threading
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image, ImageOps
 # An image with more pixels is left out. Pillow has a limit of its own, which is lower.
 MAX_PIXELS = 300_000_000
 Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", module="PIL")  # of broken EXIF blocks, which are passed over
 
 INTEGERS = [2**bits - 1 for bits in (8, 10, 12, 14, 16)]
 RANGES = {"16-bit": INTEGERS, "32-bit": INTEGERS, "float": [1, 255, 65535]}
@@ -57,7 +59,7 @@ BYTES_PER_PIXEL = 12  # a copy of four bytes before, between and after two conve
 def decode(file, size, crop, whites=None):
     """Decode an image, from a path or an open file: RGB, size × size pixels.
 
-    Turned upright by its EXIF tag. Squashed to a square, or, with crop, the middle square is cut
+    Turned upright by its EXIF tag, if that can be read. Squashed to a square, or, with crop, the middle square is cut
     out first. Resized with an antialiased bicubic filter. Transparency turns white. Of several
     frames or pages, the first. whites: the value of white by kind, where it is known.
 
@@ -68,7 +70,9 @@ def decode(file, size, crop, whites=None):
     if width * height > MAX_PIXELS:
         raise ValueError(f"{width}×{height} pixels are more than {MAX_PIXELS:,}")
     with MEMORY.use(BYTES_PER_PIXEL * width * height):
-        image = ImageOps.exif_transpose(image)
+        image.load()  # so that only what is wrong with the EXIF block is passed over
+        with contextlib.suppress(Exception):
+            image = ImageOps.exif_transpose(image)
         kind = white = None
         if image.mode.startswith(("I", "F")):
             kind = kind_of(image.mode)

@@ -3,10 +3,15 @@
 import functools
 import os
 import sys
+from collections import Counter
+from itertools import islice
 
 from PIL import Image
 
+from datafiles.names import shorten
+
 CHUNK = 256
+LOOK = 100  # so many files of a folder are opened to see whether there are images among them
 
 
 class Folder:
@@ -26,10 +31,6 @@ class Folder:
             names = self.names[first : first + CHUNK]
             yield [(name, functools.partial(open, self.path / name, "rb")) for name in names]
 
-    def claims(self):
-        """How many files are named as images."""
-        return sum(map(is_image_name, self.names))
-
 
 def suffix(name):
     """The end of a file's name in small letters, as ".jpg", or ""."""
@@ -41,39 +42,82 @@ def is_image_name(name):
     return suffix(name) in Image.registered_extensions()
 
 
+def is_image(path):
+    """Whether Pillow knows what a file begins with."""
+    try:
+        with Image.open(path):
+            return True
+    except Exception:  # every format has errors of its own
+        return False
+
+
+def holds_images(folder):
+    """Whether a file at any depth is named as an image, or is one among the first files."""
+    others = []
+    for name, _ in walk(folder):
+        if is_image_name(name):
+            return True
+        if len(others) < LOOK:
+            others.append(name)
+    return any(is_image(os.path.join(folder, name)) for name in others)
+
+
+def count_endings(names):
+    """How many files there are by the ends of their names."""
+    return Counter(suffix(name) or "no suffix" for name in names)
+
+
+def write_counts(counts):
+    """A text of that, as "8 .heic, 1 .txt": the most frequent first."""
+    files = [f"{count} {end}" for end, count in sorted(counts.items(), key=lambda item: -item[1])]
+    return shorten(files, 10)
+
+
+def files_below(folder, most=10_000):
+    """The names of files at any depth, so many at most; None: all."""
+    return [name for name, _ in islice(walk(folder), most)]
+
+
 def list_files(folder):
     """Sorted [path relative to folder, version] of the files at any depth.
 
-    The version is [size, time of change in ns], or None for a link to nothing. Hidden files and
-    folders are passed over; links are followed once.
+    The version is [size, time of change in ns], or None for a link to nothing.
     """
-    found = []
-    try:
-        walk(folder, "", set(), found)
-    except OSError as error:
-        sys.exit(
-            f"error: {error.filename} cannot be read ({error.strerror}); change its permissions"
-        )
-    return sorted(found)
+    return sorted(walk(folder))
 
 
-def walk(folder, prefix, visited, found):
-    """Append the files of a folder to found, then those of its sub-folders."""
-    real = os.path.realpath(folder)
-    if real in visited:  # a loop of links
-        return
-    visited.add(real)
-    sub_folders = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                sub_folders.append(entry)
-            elif entry.is_file():
-                stat = entry.stat()
-                found.append([prefix + entry.name, [stat.st_size, stat.st_mtime_ns]])
-            elif entry.is_symlink():
-                found.append([prefix + entry.name, None])
-    for entry in sorted(sub_folders, key=lambda entry: entry.name):
-        walk(entry.path, prefix + entry.name + os.sep, visited, found)
+def walk(folder):
+    """The pairs of list_files, a folder's files before those of its sub-folders.
+
+    Hidden ones are passed over, and so is what is neither file nor folder, as a pipe; links are
+    followed once. A folder that cannot be read ends in one line.
+    """
+    visited = set()
+    waiting = [(folder, "")]
+    while waiting:
+        path, prefix = waiting.pop()
+        real = os.path.realpath(path)
+        if real in visited:  # a loop of links
+            continue
+        visited.add(real)
+        inner = []
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    name = prefix + entry.name
+                    if entry.is_dir():
+                        inner.append((entry.path, name + os.sep))
+                    elif entry.is_file():
+                        stat = entry.stat()
+                        yield [name, [stat.st_size, stat.st_mtime_ns]]
+                    elif not os.path.exists(entry.path):  # a link to nothing
+                        yield [name, None]
+        except OSError as error:
+            sys.exit(
+                f"error: {error.filename} cannot be read ({error.strerror}); "
+                "change its permissions"
+            )
+        # Of folders linked twice, the first by name counts
+        waiting += sorted(inner, reverse=True)

@@ -1,15 +1,14 @@
 """Files in the format of MNIST's: a magic number, the sizes, and the bytes of an array."""
 
-import gzip
 import shlex
 import struct
 import sys
-import zlib
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from datafiles.fetch import unpacked
 from datafiles.names import shorten
 
 PREFIXES = {"train": "train", "test": "t10k"}
@@ -38,6 +37,11 @@ class Idx:
             if base != folder:
                 self.where = base
                 self.notes.append(f"the idx files are those in {base}")
+            if "emnist" in str(base).casefold():
+                self.notes.append(
+                    "warning: EMNIST's own files hold rows and columns exchanged; "
+                    "--dataset emnist turns its letters upright"
+                )
         self.pixels, self.labels = {}, {}
         for split in PREFIXES:
             self.pixels[split] = parse_idx(files[split, "images"], "images")
@@ -117,19 +121,25 @@ def find_idx(folder):
                 missing.append(f"{prefix}-{kind}-idx{dimensions}-ubyte")
     sys.exit(
         f"error: {folder}: {', '.join(missing)} not found; --dataset idx expects {NAMES}, "
-        "or these with .gz, in --data-dir"
+        f"or these with .gz, in --data-dir{emnist_hint(folder)}"
     )
 
 
-def unpacked(path):
-    """The bytes of a file, decompressed if they are gzip's, whatever its name. Raises OSError."""
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            return gzip.decompress(data)
-        except (EOFError, zlib.error) as error:
-            raise OSError(f"damaged gzip: {error}") from None
-    return data
+def emnist_hint(folder):
+    """A text for who asks for files of EMNIST, which lie in a folder or at most two deeper."""
+    files = [
+        path for depth in ("", "*/", "*/*/") for path in sorted(folder.glob(f"{depth}emnist-*"))
+    ]
+    if not files:
+        return ""
+    data_dir = folder
+    if files[0].parent.parts[-2:] == ("EMNIST", "raw"):
+        data_dir = files[0].parent.parent.parent
+    option = f"--data-dir={shlex.quote(str(data_dir))}"
+    return (
+        f"; found {files[0].name}: EMNIST's files hold rows and columns exchanged; to learn its "
+        f"letters, put its files into {data_dir / 'EMNIST' / 'raw'} and use --dataset emnist {option}"
+    )
 
 
 def parse_idx(path, kind):

@@ -1,18 +1,235 @@
-"""Which sub-folders of a folder are categories, and which are splits."""
+"""What a tree of folders is: which folders are categories, and which are splits.
+
+Two layouts are learned, and nothing else:
+
+    DIR/<category>/image
+    DIR/train/<category>/image  and  DIR/test/<category>/image
+
+1. Hidden folders do not count, nor do folders in which no image lies.
+2. DIR has splits if it holds "train" with folders in it. The test split is "test", or else "val";
+   another split is left out. Other folders of images beside them are refused.
+3. All folders of DIR, or else of DIR/train, are categories. Their images lie directly in them, and
+   no word of their names is a split's.
+4. The test split has the same categories.
+5. A folder that is named in --categories is a category, whatever it is called, and with images at
+   any depth; '*' allows the depth to all folders, and no names of splits. But what holds splits is
+   never a category, nor is what is called like a split and holds folders.
+
+Where a tree breaks a rule, one line says what was found and which command is probably meant.
+"""
 
 import os
+import re
 import shlex
 import sys
 
-from datafiles.folders import Folder
-from datafiles.names import match, natural_order, shorten
+from datafiles.folders import Folder, count_endings, files_below, holds_images, suffix, write_counts
+from datafiles.names import (
+    control_characters,
+    in_other_capitals,
+    match,
+    natural_order,
+    shorten,
+    write_categories,
+)
 
-# The usual names of splits, in any case.
+# The names of splits, in any case
 SPELLINGS = {
     "train": ("train", "training"),
     "test": ("test", "testing"),
     "val": ("val", "valid", "validation"),
 }
+# Words that make a name look like a split's, as in seg_train, trainA, test_images and ValSet
+SPLIT_WORD = re.compile(
+    "(train|training|trainval|test|testing|val|valid|validation|dev|eval|evaluation|holdout"
+    "|pred|predict|prediction|predictions|unlabeled|unlabelled)(set|data|imgs?|images?|dir|split)?"
+)
+EVERY = ["*"]  # what --categories '*' asks for: all, with images at any depth
+EXPECTED = "expected <category>/<image>, or train/<category>/<image> and test/<category>/<image>"
+PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+DEPTH, MOST = 3, 200  # how deep, and in how many folders, a layout is looked for
+
+
+class Unknown(Exception):
+    """A tree that is neither layout: what was found, and what to do."""
+
+    def __init__(self, found, advice="", deep=False):
+        """deep: whether the tree would do if images may lie deeper inside categories."""
+        self.found, self.advice, self.deep = found, advice, deep
+
+
+def find_folders(root, asked):
+    """Folder by category, for training and for testing (empty without a test split), and notes.
+
+    asked: names of the categories, in order; if none: all. notes: lines to print. Exits with one
+    line where the tree is neither of the two layouts.
+    """
+    if not root.is_dir():
+        sys.exit(
+            f"error: --data-dir {root} is no folder; "
+            "expected one with a sub-folder of images for each category"
+        )
+    try:
+        train, tests, notes = decide(root, asked)
+    except Unknown as error:
+        advice = [error.advice] if error.advice else []
+        advice += commands(root, asked, error.deep)
+        advice = "; ".join(advice) or "put the images, as files, into a folder for each category"
+        sys.exit(f"error: {root}: {error.found}; {EXPECTED}; {advice}")
+    train = {name: Folder(path) for name, path in train.items()}
+    return train, {name: Folder(path) for name, path in tests.items()}, notes
+
+
+# --------------------------------------------------------------------------------------------------
+# The rules
+
+
+def decide(root, asked):
+    """Paths by category, for training and for testing, and notes. Raises Unknown."""
+    splits = find_splits(root, asked)
+    train_root = splits.get("train", root)
+    train = find_categories(train_root, asked)
+    notes = []
+    empty = [name for name in sub_folders(train_root) if not holds_images(train_root / name)]
+    if empty and not named(asked):
+        notes.append(f"left out, as no image is in it: {shorten(empty)}")
+    if not splits:
+        return train, {}, notes
+
+    test_root = splits.get("test") or splits.get("val")
+    beside = [name for name in with_images(root) if root / name not in (train_root, test_root)]
+    others = [name for name in beside if split_of(name) != "test"]
+    if others and not named(asked):
+        raise Unknown(
+            f"found {train_root.name} and, beside it, {shorten(others)} with images",
+            f"move {shorten(others)} away, or name what is to be learned in --categories",
+        )
+    if beside:
+        notes.append(f"left out, as it lies beside {train_root}: {shorten(beside)}")
+    if test_root is None:
+        return train, {}, notes
+    return train, find_tests(test_root, train, asked), notes
+
+
+def find_splits(root, asked):
+    """Path by split, "train", "test" and "val"; empty where root has no training split."""
+    found = {}
+    for split, spellings in SPELLINGS.items():
+        names = [name for name in with_images(root) if name.casefold() in spellings]
+        if split == "train":
+            names = [name for name in names if with_images(root / name)]
+            if not names:
+                return {}
+        if len(names) > 1:
+            raise Unknown(
+                f"found {' and '.join(names)}, two folders for one split", "move one of them away"
+            )
+        if names:
+            found[split] = root / names[0]
+    # Whoever names folders of DIR means them
+    if named(asked) and None not in match(asked, sub_folders(root)):
+        if None in match(asked, sub_folders(found["train"])):
+            return {}
+    return found
+
+
+def find_categories(root, asked):
+    """Path by category of the folders in root that are asked for, or of all. Raises Unknown."""
+    names = with_images(root)
+    if named(asked):
+        names = find_names(root, asked)
+    for name in names:
+        if control_characters(name):
+            raise Unknown(f"found a folder {name!r}", "rename it, without control characters")
+    labels = label_file(root)
+    if labels and names and not named(asked):
+        raise Unknown(
+            f"found {labels} beside {shorten(names)}: labels stand in such a file, "
+            "and the folders are chunks",
+            "make a folder for each label, or, if these are categories, name them in --categories",
+        )
+    check_folders(root, names, asked)
+    if len(names) < 2 and not named(asked):
+        found = f"only one folder with images ({names[0]})" if names else "no folder with images"
+        files = files_below(root)
+        packed = [name for name in files if suffix(name) in PACKED]
+        advice = f"unpack {shorten(packed)}" if packed else ""
+        files = write_counts(count_endings(files)) or "none"
+        raise Unknown(f"found {found}, and files: {files}", advice)
+    return {name: root / name for name in names}
+
+
+def check_folders(root, names, asked):
+    """Raise Unknown unless folders of root are categories, by their names and by what they hold."""
+    inner = {name: with_images(root / name) for name in names}
+    splits = [name for name in names if split_of(name) and (inner[name] or not named(asked))]
+    if splits:
+        advice = "call the splits train and test, and let the categories lie directly in them"
+        others = [name for name in names if name not in splits]
+        if len(others) > 1:
+            advice += f"; to learn only the other folders, use {write_categories(others)}"
+        if not any(inner[name] for name in splits):
+            advice += "; those that are categories all the same, name in --categories"
+        raise Unknown(f"found folders named like splits: {shorten(splits)}", advice)
+    inside = [f"{name}/{path}" for name in names if inner[name] for path in splits_in(root / name)]
+    if inside and len(names) > 1:
+        category, *_, split = inside[0].split("/")
+        raise Unknown(
+            f"found splits inside categories: {shorten(inside)}",
+            f"move {inside[0]} to {split_of(split)}/{category}, and so on",
+        )
+    deep = [f"{name}/{folder}" for name in names for folder in inner[name]]
+    if deep and not asked:
+        raise Unknown(f"found folders of images inside folders: {shorten(deep)}", deep=True)
+
+
+def find_tests(root, train, asked):
+    """Path of test images by category. train: path by category. Raises Unknown."""
+    found = find_names(root, list(train))
+    extra = [name for name in with_images(root) if name not in found]
+    if extra and not named(asked):
+        raise Unknown(
+            f"{root} has {shorten(extra)}, training has not", "give both splits the same categories"
+        )
+    check_folders(root, found, asked)
+    return {name: root / folder for name, folder in zip(train, found)}
+
+
+def find_names(root, names):
+    """The folders of root that these names mean. Raises Unknown if one is not there."""
+    available = sub_folders(root)
+    found = match(names, available)
+    missing = [name for name, folder in zip(names, found) if folder is None]
+    if missing:
+        none = len(missing) == len(names)
+        text = (
+            f"{root} has {'none of the categories' if none else 'no category'} {shorten(missing)}; "
+        )
+        text += f"it has {shorten(available) or 'no folders'}"
+        for name in missing:
+            other = in_other_capitals(name, available)
+            if other:
+                raise Unknown(f"{text}; {name} and {other} differ only in capitals", "rename one")
+        raise Unknown(text)
+    return found
+
+
+def split_of(name):
+    """ "train" or "test" (which stands for all others) if a word of a name is a split's, or None."""
+    spaced = re.sub("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
+    words = [word for word in re.findall("[a-z]+", spaced.casefold()) if SPLIT_WORD.fullmatch(word)]
+    if not words:
+        return None
+    return "train" if words[0].startswith("train") else "test"
+
+
+def named(asked):
+    """Whether categories are asked for by their names."""
+    return bool(asked) and asked != EVERY
+
+
+# --------------------------------------------------------------------------------------------------
+# What lies there
 
 
 def sub_folders(folder):
@@ -24,152 +241,76 @@ def sub_folders(folder):
     return sorted((name for name in names if not name.startswith(".")), key=natural_order)
 
 
-def find_folders(root, asked):
-    """Folder by category, for training and for testing (empty without a test split), and notes.
+def with_images(folder):
+    """Those of the folders in a folder in which an image lies, at any depth."""
+    return [name for name in sub_folders(folder) if holds_images(folder / name)]
 
-    asked: names of the categories, in order; if none: all. notes: lines to print.
 
-    A folder that is named as a split and holds folders is a split. Without folders in it, it is
-    left out, unless it is asked for as a category.
+def label_file(folder):
+    """The name of a file of labels, as StyleGAN's dataset.json, or None."""
+    names = [path.name for path in folder.glob("*.json") if "dataset" in path.name.casefold()]
+    return names[0] if names else None
+
+
+def splits_in(folder):
+    """The folders at any depth in a folder that are named as splits and hold files."""
+    found = set()
+    for name in files_below(folder, most=None):
+        parts = name.split(os.sep)[:-1]
+        for depth, part in enumerate(parts, 1):
+            if split_of(part):
+                found.add("/".join(parts[:depth]))
+    return sorted(found)
+
+
+# --------------------------------------------------------------------------------------------------
+# What is probably meant
+
+
+def commands(root, asked, deep):
+    """Advice: the options by which the tree, or the nearest folder in it, is one of the layouts."""
+    root, *inner = candidates(root)
+    found = first_command(inner, asked)
+    if deep:
+        found += first_command([root] if found else [root, *inner], EVERY, root)
+    return found
+
+
+def candidates(root):
+    """A folder and those in it that may hold training images: the nearest first, then by name."""
+    found, level = [root], [root]
+    for _ in range(DEPTH):
+        level = [path for folder in level for path in inner_candidates(folder)][:MOST]
+        found += level
+    return found
+
+
+def inner_candidates(folder):
+    """The folders directly in a folder that may hold training images, those named so first."""
+    if label_file(folder):
+        return []
+    names = [name for name in with_images(folder) if split_of(name) != "test"]
+    train = [name for name in names if split_of(name)]
+    return [folder / name for name in train + [name for name in names if name not in train]]
+
+
+def first_command(paths, asked, root=None):
+    """At most one piece of advice: how to learn the first of some folders that is a layout.
+
+    root: the folder that --data-dir is already.
     """
-    if not root.is_dir():
-        sys.exit(
-            f"error: --data-dir {root} is no folder; "
-            "expected one with a sub-folder of images for each category"
-        )
-    folders = sub_folders(root)
-    splits, flat = find_splits(root, folders)
-    if asks_for_root(root, asked, folders, splits):
-        # Whoever asks for a category called "train" or "test" means it.
-        others = [name for name in folders if name not in match(asked, folders)]
-        splits, flat = find_splits(root, others)
-        splits.pop("train", None)
-
-    beside = [name for name in folders if name not in splits.values() and name not in flat]
-    train_root, found = root, beside
-    if "train" in splits:
-        train_root = root / splits["train"]
-        found = sub_folders(train_root)
-    names = choose(train_root, asked, found, flat)
-    train = {name: Folder(train_root / name) for name in names}
-    check_single(root, asked, train)
-
-    notes = []
-    if flat:
-        notes.append(
-            f"left out, as a split needs category folders in it: {', '.join(flat)} in {root} "
-            "(to learn it as a category, name it in --categories)"
-        )
-    if train_root != root and beside:
-        notes.append(f"left out, as it lies beside {train_root}: {shorten(beside)}")
-    notes += [question(folder) for folder in train.values() if lies_in_sub_folders(folder)]
-
-    tests = {}
-    if "test" in splits or "val" in splits:
-        test_root = root / (splits.get("test") or splits["val"])
-        if "test" in splits and "val" in splits:
-            notes.append(f"left out: {root / splits['val']}; the test split is {test_root}")
-        tests, absent = find_tests(test_root, train, asked, notes)
-        for name in absent:
-            del train[name]
-    return train, tests, notes
-
-
-def asks_for_root(root, asked, folders, splits):
-    """Whether the categories asked for are folders of root, and not those of its training split."""
-    if not asked or None in match(asked, folders):
-        return False
-    return "train" not in splits or None in match(asked, sub_folders(root / splits["train"]))
-
-
-def choose(train_root, asked, found, flat):
-    """The folders of the categories asked for, in order, or all that were found."""
-    chosen = match(asked, found)
-    unknown = [name for name, folder in zip(asked, chosen) if folder is None]
-    if unknown:
-        sys.exit(
-            f"error: {train_root} has no sub-folder {', '.join(unknown)}; "
-            f"found {', '.join(found) or 'none'}"
-        )
-    if not found and flat:
-        sys.exit(
-            f"error: {train_root}: {', '.join(flat)}: no category folders in it; "
-            f"expected a sub-folder for each category, as {flat[0]}/<category>/…"
-        )
-    return chosen or found
-
-
-def check_single(root, asked, train):
-    """Exit if there is one category only, and the categories may be the folders in it."""
-    if asked or len(train) != 1:
-        return
-    ((name, folder),) = train.items()
-    inner = sub_folders(folder.path)
-    if inner:
-        sys.exit(
-            f"error: {root}: found 1 category ({name}), expected at least 2; if the categories or "
-            f"splits are {shorten(inner)}, use --data-dir {shlex.quote(str(folder.path))}"
-        )
-
-
-def find_splits(root, folders):
-    """Folder by split, of those that hold folders; and a list of the split folders that do not."""
-    splits, flat = {}, []
-    for split, spellings in SPELLINGS.items():
-        named = [name for name in folders if name.casefold() in spellings]
-        deep = [name for name in named if sub_folders(root / name)]
-        flat += [name for name in named if name not in deep]
-        if len(deep) > 1:
-            sys.exit(
-                f"error: {root} holds {' and '.join(deep)}, expected one folder for {split}; "
-                "move the other away"
-            )
-        if deep:
-            splits[split] = deep[0]
-    return splits, flat
-
-
-def find_tests(test_root, train, asked, notes):
-    """Folder of test images by category; and categories to leave out, as they have no image at all.
-
-    train: Folder by category. asked: whether each of them must be there. notes: is added to.
-    """
-    available = sub_folders(test_root)
-    found = dict(zip(train, match(train, available)))
-    absent = []
-    for name, folder in found.items():
-        if folder is None and not asked and not train[name].claims():
-            absent.append(name)
-    missing = [name for name in train if found[name] is None and name not in absent]
-    if missing:
-        sys.exit(
-            f"error: the test split has no {', '.join(str(test_root / name) for name in missing)}; "
-            "add images there, or take the test split away"
-        )
-    if absent:
-        notes.append(f"left out, as no image is in it: {', '.join(absent)}")
-    extra = [name for name in available if name not in found.values()]
-    if extra and not asked:
-        notes.append(f"left out, as there are no training images: {test_root}: {shorten(extra)}")
-    tests = {name: Folder(test_root / folder) for name, folder in found.items() if folder}
-    return tests, absent
-
-
-def inner_folders(folder):
-    """The first parts of the paths of a Folder's files, "" for files that lie in it directly."""
-    return sorted({os.path.dirname(name).split(os.sep)[0] for name in folder.names})
-
-
-def lies_in_sub_folders(folder):
-    """Whether all files of a category lie in sub-folders, at least two."""
-    inner = inner_folders(folder)
-    return len(inner) > 1 and "" not in inner
-
-
-def question(folder):
-    """A line about a category whose images all lie in sub-folders."""
-    return (
-        f"warning: {folder.path} is one category; all its files lie in sub-folders "
-        f"({shorten(inner_folders(folder))}): if these are the categories, use "
-        f"--data-dir {shlex.quote(str(folder.path))}"
-    )
+    for path in paths:
+        try:
+            train, tests, _ = decide(path, asked)
+        except Unknown:
+            continue
+        options = [] if path == root else [f"--data-dir={shlex.quote(str(path))}"]
+        text = f"if the categories are {shorten(list(train))}"
+        if asked == EVERY:
+            options.append("--categories='*'")
+            text += " and hold folders on purpose"
+        text += f", use {' '.join(options)}"
+        if path != root and not tests:
+            text += " (a tenth is held out for tests)"
+        return [text]
+    return []

@@ -1,29 +1,36 @@
 """A folder that one process writes at a time."""
 
 import contextlib
-import sqlite3
 import sys
+import time
+
+from files import hold_lock, say
 
 
 @contextlib.contextmanager
 def lock(folder, option):
     """A folder, made if need be, for this process only; others wait for it.
 
-    The system frees the lock when the process dies. option: what to change, for the message, where
-    the folder cannot be written.
+    option: what to change, for the message, where the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(folder / "lock", timeout=0)
+    waiting = False
+    while True:
         try:
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            print(f"data: waiting for another process to make {folder} ready", flush=True)
-            connection.execute("PRAGMA busy_timeout = 1000000000")
-            connection.execute("BEGIN EXCLUSIVE")
-    except (OSError, sqlite3.DatabaseError) as error:
-        sys.exit(f"error: {folder} cannot be written ({error}); choose another {option}")
-    with contextlib.closing(connection):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = hold_lock(folder / "lock")
+            break
+        except BlockingIOError:
+            if not waiting:
+                say(f"data: waiting for another process to make {folder} ready")
+            waiting = True
+            time.sleep(0.2)
+        except OSError as error:
+            sys.exit(f"error: {folder} cannot be written ({error}); choose another {option}")
+    if file is None:
+        found = f"{folder} cannot be locked, as its file system has no locks"
+        say(f"warning: {found}; let no other process write there")
+    try:
         yield
+    finally:
+        if file:
+            file.close()

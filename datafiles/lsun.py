@@ -27,10 +27,6 @@ class Lmdb:
         # What tells this LMDB from a later version of it.
         self.state = [path.name, stat.st_size, stat.st_mtime_ns, self.count]
 
-    def claims(self):
-        """How many values may be images."""
-        return self.count
-
     @contextlib.contextmanager
     def open(self):
         """The LMDB, opened to read; a damaged one ends in one line."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import MNIST
 
-from datafiles.fetch import limited_patience, reason
-from datafiles.idx import Idx, files_in, unpacked, write_idx
+from datafiles.fetch import check_content, limited_patience, md5, reason, unpacked
+from datafiles.idx import Idx, files_in, write_idx
 
 MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -36,16 +36,8 @@ def fetch_mnist(data_dir):
     folder = data_dir / "MNIST" / "raw"
     files = files_in(folder)
     if len(files) == len(MNIST_MD5):
-        for path, (name, expected) in zip(files.values(), MNIST_MD5.items()):
-            try:
-                found = md5(path)
-            except OSError as error:
-                sys.exit(f"error: {path} cannot be read ({error}); delete it, to fetch it again")
-            if found != expected:
-                sys.exit(
-                    f"error: {path} has MD5 {found}, expected {expected}; "
-                    f"delete it to have {name} fetched again"
-                )
+        for path, expected in zip(files.values(), MNIST_MD5.values()):
+            check_content(path, expected)
         return Idx(folder, files)
 
     try:
@@ -83,16 +75,11 @@ def fetch_verified(download, folder, data_dir):
     with tempfile.TemporaryDirectory(dir=data_dir) as temporary:
         raw = download(Path(temporary))
         for name, expected in MNIST_MD5.items():
-            found = md5(raw / name)
+            found = md5(unpacked(raw / name))
             if found != expected:
                 raise ValueError(f"{name} has MD5 {found}, expected {expected}")
         for name in MNIST_MD5:
             os.replace(raw / name, folder / name)
-
-
-def md5(path):
-    """Hexadecimal MD5 of what a file holds, packed by gzip or not."""
-    return hashlib.md5(unpacked(path)).hexdigest()
 
 
 def download_torchvision(folder):

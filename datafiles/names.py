@@ -18,21 +18,39 @@ def parse_categories(text):
     try:
         (row,) = csv.reader([text], skipinitialspace=True, strict=True)
     except (csv.Error, ValueError) as error:
-        sys.exit(f"error: --categories is {text} ({error}), {expected}")
+        sys.exit(f"error: --categories is {text!r} ({error}), {expected}")
     names = [name.strip() for name in row]
+    if any(map(control_characters, names)):
+        sys.exit(f"error: --categories is {text!r}, expected names without control characters")
     if "" in names or len({composed(name) for name in names}) < len(names):
         sys.exit(f"error: --categories is {text}, {expected}")
     return names
 
 
-def write_categories(names):
-    """What to type after --categories, on a shell's command line, for these names."""
+def write_categories(names, most=30):
+    """The option for these names, as a shell takes it; a name may begin with "-"."""
+    if len(names) > most:
+        return "--categories with their names, separated by commas"
     quoted = []
     for name in names:
         if "," in name or '"' in name:
             name = '"' + name.replace('"', '""') + '"'
         quoted.append(name)
-    return shlex.quote(",".join(quoted))
+    return f"--categories={shlex.quote(','.join(quoted))}"
+
+
+def control_characters(text):
+    """Whether a text holds a line end or another control character."""
+    return any(unicodedata.category(character) == "Cc" for character in text)
+
+
+def check_path(option, path):
+    """Exit if a control character is in a path, as at the ends of a list's lines from Windows."""
+    if control_characters(str(path)):
+        sys.exit(
+            f"error: {option} is {str(path)!r}, expected no control characters; "
+            "if it comes from a file, save that with Unix line ends"
+        )
 
 
 def composed(name):
@@ -61,6 +79,14 @@ def match(asked, available):
         else:
             found.append(None)
     return found
+
+
+def in_other_capitals(name, available):
+    """The name of those available that differs only in capitals, or None."""
+    for other in available:
+        if composed(other).casefold() == composed(name).casefold():
+            return other
+    return None
 
 
 def natural_order(name):

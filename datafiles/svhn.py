@@ -26,7 +26,7 @@ class Svhn:
 
     def __init__(self, data_dir):
         self.where, self.notes, self.labels = data_dir, [], {}
-        self.paths = {split: fetch_svhn(data_dir, split) for split in ("train", "test")}
+        self.paths = fetch_svhn(data_dir)
         for split, path in self.paths.items():
             labels = self.read(path, "y").reshape(-1).astype(np.int64)
             if not len(labels) or labels.min() < 0 or labels.max() > 10:
@@ -60,21 +60,27 @@ def describe(labels):
     return f"labels {labels.min()} … {labels.max()}" if len(labels) else "no labels"
 
 
-def fetch_svhn(data_dir, split):
-    """The path of the file of a split, fetched into data_dir if it is not there, nor one deeper."""
-    url, name, expected = SVHN.split_list[split]
-    for path in [data_dir / name, *sorted(data_dir.glob(f"*/{name}"))]:
-        if path.is_file():
-            return path
-    print(f"data: fetching SVHN from {url} …", flush=True)
+def fetch_svhn(data_dir):
+    """The path of the file of each split, fetched into data_dir if not there, nor one deeper."""
+    found, missing = {}, []
+    for split in ("train", "test"):
+        url, name, expected = SVHN.split_list[split]
+        paths = [data_dir / name, *sorted(data_dir.glob(f"*/{name}"))]
+        there = [path for path in paths if path.is_file()]
+        found[split] = (there or paths)[0]
+        if not there:
+            missing.append((url, name, expected))
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=data_dir) as temporary, limited_patience():
-            download_url(url, temporary, name, expected)
-            os.replace(Path(temporary) / name, data_dir / name)
+        for url, name, expected in missing:
+            print(f"data: fetching SVHN from {url} …", flush=True)
+            data_dir.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=data_dir) as temporary, limited_patience():
+                download_url(url, temporary, name, expected)
+                os.replace(Path(temporary) / name, data_dir / name)
     except Exception as error:
+        files = [f"{url} (MD5 {expected})" for url, _, expected in missing]
         sys.exit(
             f"error: SVHN could not be fetched ({reason(error)}); "
-            f"put {url} (MD5 {expected}) into {data_dir}"
+            f"put into {data_dir}: {', '.join(files)}"
         )
-    return data_dir / name
+    return found

@@ -2,13 +2,11 @@
 
 import contextlib
 import functools
-import gc
 import itertools
 import json
 import multiprocessing
 import os
 import runpy
-import signal
 import subprocess
 import sys
 import tempfile
@@ -41,7 +39,6 @@ tiny = {
     "--latent-dim": "8",
     "--learning-rate": "1e-3",
     "--device": "cpu",
-    "--amp": "off",
     "--log-every": "1",
     "--checkpoint-every": "2",
 }
@@ -58,26 +55,13 @@ OWN = {
 def run_main(module, *options):
     """Call main() of a script's module. Returns what it exits with, None if it ends by itself."""
     argv = sys.argv
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     sys.argv = [module.__file__, *map(str, options)]
     try:
         return module.main()
     except SystemExit as stop:
         return stop.code
     finally:
-        # As the end of a process does: forget the run, so that its lock is free
         sys.argv = argv
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        gc.collect()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quick_garbage_collection():
-    """gc.collect() searches only what was made since the imports, so that it takes no time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 # A server that has imported PyTorch, and forks: a new process costs a second less than by itself
@@ -156,10 +140,10 @@ def losses(run_dir):
 
 
 def contents(run_dir):
-    """Time of change and bytes of every file of a run but its lock, which reading would release."""
+    """Time of change and bytes of every file of a run but its lock."""
     found = {}
     for path in run_dir.rglob("*"):
-        if path.is_file() and not path.name.startswith("lock"):
+        if path.is_file() and path.name != "lock":
             found[path.relative_to(run_dir)] = (path.stat().st_mtime_ns, path.read_bytes())
     return found
 
@@ -189,11 +173,14 @@ def assert_same_weights(run_dir, other_dir):
 # Data
 
 
-def write_bars(folder, train, test):
-    """Four idx files of 28×28 images in three categories: a bar left, in the middle or right."""
+def write_bars(folder, train, test, categories=3):
+    """Four idx files of 28×28 images in three categories: a bar left, in the middle or right.
+
+    Of a fourth category, only the left edge of the bar is in the image.
+    """
     random = np.random.default_rng(0)
     for prefix, count in [("train", train), ("t10k", test)]:
-        labels = random.permutation(np.arange(count) % 3).astype(np.uint8)
+        labels = random.permutation(np.arange(count) % categories).astype(np.uint8)
         images = random.integers(0, 60, (count, 28, 28), dtype=np.uint8)
         for image, label in zip(images, labels):
             image[4:24, 3 + 8 * label : 9 + 8 * label] += 180
@@ -228,9 +215,8 @@ def tiny_photos(tmp_path_factory):
     for c, category in enumerate(("attic", "barn", "cellar")):
         (folder / category).mkdir()
         for i in range(20):
-            photograph(100 * c + i).save(
-                folder / category / f"{i:02d}.{('png', 'jpg', 'webp')[i % 3]}"
-            )
+            kind = ("png", "jpg", "webp")[i % 3]
+            photograph(100 * c + i).save(folder / category / f"{i:02d}.{kind}")
     return folder
 
 
@@ -275,9 +261,9 @@ def finished(train, tmp_path_factory):
     """A function that gives the directory of a method's uninterrupted run; not to be changed."""
 
     @functools.cache
-    def run(method, seed=1):
+    def run(method, *options, seed=1):
         run_dir = tmp_path_factory.mktemp(method)
-        done = train(method, run_dir, "--seed", seed)
+        done = train(method, run_dir, "--seed", seed, *options)
         assert done.returncode == 0, done.stderr
         (run_dir / "stdout").write_text(done.stdout)
         return run_dir
@@ -310,6 +296,25 @@ def in_step(monkeypatch):
         monkeypatch.setattr(script, "generator_loss", interrupted)
 
     return arrange
+
+
+@pytest.fixture
+def record(monkeypatch):
+    """A function that records the arguments and the value of every call of a module's function."""
+
+    def replace(module, name):
+        function = getattr(module, name)
+        calls = []
+
+        def recording(*arguments):
+            value = function(*arguments)
+            calls.append((arguments, value.item()))
+            return value
+
+        monkeypatch.setattr(module, name, recording)
+        return calls
+
+    return replace
 
 
 def refused(*arguments, **options):

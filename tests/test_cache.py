@@ -1,18 +1,23 @@
 """The cache of decoded images: made once, whole or not at all; read from read-only disks."""
 
+import errno
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
 from conftest import ROOT, photograph, refused
 
+import files
 from common import load_dataset
-from datafiles import cache
+from datafiles import build
 from datafiles.locks import lock
+from files import hold_lock
 
 PREPARE = [sys.executable, "prepare.py", "--dataset", "folder", "--image-size", "32", "--data-dir"]
 
@@ -39,7 +44,7 @@ def changed(code, *arguments):
 def test_a_second_call_reads_the_cache_and_a_changed_folder_is_decoded_again(photos, monkeypatch):
     before = np.array(load(photos)[0])
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "decode", None)
+        patch.setattr(build, "decode", None)
         assert np.array_equal(load(photos)[0], before)
     for path in (photos / "attic").iterdir():
         photograph(5).save(path)
@@ -65,8 +70,8 @@ def test_a_ready_cache_is_read_without_writing(photos, monkeypatch):
 
 
 def test_a_killed_build_leaves_no_cache_and_the_next_one_is_whole(photos, tmp_path):
-    slow = "from datafiles import cache; import time; decode = cache.decode\n"
-    slow += "cache.decode = lambda *arguments: (time.sleep(0.3), decode(*arguments))[1]"
+    slow = "from datafiles import build; import time; decode = build.decode\n"
+    slow += "build.decode = lambda *arguments: (time.sleep(0.3), decode(*arguments))[1]"
     process = changed(slow, photos)
     while not list((photos / ".cache").glob("*.tmp")):
         assert process.poll() is None
@@ -119,7 +124,7 @@ def test_a_cache_of_the_wrong_size_is_named(photos):
 def test_a_disk_without_room_is_told_before_decoding(photos, monkeypatch):
     usage = shutil._ntuple_diskusage(10**6, 10**6, 10**4)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    monkeypatch.setattr(cache, "decode", None)
+    monkeypatch.setattr(build, "decode", None)
     message = refused("folder", photos, "train", image_size=32)
     assert "0.00 GB free, the cache of 60 images needs" in message
 
@@ -132,3 +137,83 @@ def test_a_disk_that_fills_up_ends_in_one_line_and_leaves_nothing(photos):
     assert "could not be written" in errors
     names = [path.name for path in (photos / ".cache").iterdir()]
     assert [name for name in names if not name.startswith("lock")] == []
+
+
+# The lock
+
+
+HOLD = "from files import hold_lock; from pathlib import Path; import sys\n"
+HOLD += "file = hold_lock(Path(sys.argv[1])); print('held', flush=True); input()"
+
+
+def test_a_lock_is_held_until_its_process_is_killed(tmp_path):
+    command = [sys.executable, "-c", HOLD, tmp_path / "lock"]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BlockingIOError):
+            hold_lock(tmp_path / "lock")
+        other.kill()
+    with hold_lock(tmp_path / "lock"):
+        with pytest.raises(BlockingIOError):  # in the same process too
+            hold_lock(tmp_path / "lock")
+    hold_lock(tmp_path / "lock").close()
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES])
+def test_some_errors_say_that_someone_holds_the_lock(tmp_path, monkeypatch, number, capsys):
+    monkeypatch.setattr(files.fcntl, "flock", failing(number))
+    with pytest.raises(BlockingIOError):
+        hold_lock(tmp_path / "lock")
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_other_errors_say_that_a_file_system_cannot_lock(tmp_path, monkeypatch, number, capsys):
+    monkeypatch.setattr(files.fcntl, "flock", failing(number))
+    assert hold_lock(tmp_path / "lock") is None
+    with lock(tmp_path / "folder", "--cache-dir"):  # goes on at once
+        pass
+    line = capsys.readouterr().out
+    assert line.startswith(f"warning: {tmp_path / 'folder'} cannot be locked")
+    assert line.count("\n") == 1
+
+
+def failing(number):
+    """A function that raises this error."""
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_a_folder_is_decoded_where_nothing_can_be_locked(photos, monkeypatch, capsys):
+    monkeypatch.setattr(files.fcntl, "flock", failing(errno.ENOLCK))
+    assert len(load(photos)[0]) == 54
+    assert "cannot be locked, as its file system has no locks" in capsys.readouterr().out
+
+
+def test_a_lock_that_cannot_be_opened_is_an_error_of_its_own(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        hold_lock(tmp_path / "nowhere" / "lock")
+
+
+def test_without_fcntl_a_byte_is_locked_as_windows_does(tmp_path, monkeypatch):
+    """A stub of msvcrt: calls are recorded, and fail as those of Windows."""
+    calls, errors = [], iter([None, errno.EACCES, errno.EINVAL])
+
+    def locking(descriptor, mode, count):
+        calls.append((os.lseek(descriptor, 0, os.SEEK_CUR), mode, count))
+        number = next(errors)
+        if number:
+            raise OSError(number, os.strerror(number))
+
+    msvcrt = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
+    monkeypatch.setattr(files, "fcntl", None)
+    monkeypatch.setattr(files, "msvcrt", msvcrt, raising=False)
+    hold_lock(tmp_path / "lock").close()
+    with pytest.raises(BlockingIOError):
+        hold_lock(tmp_path / "lock")
+    assert hold_lock(tmp_path / "lock") is None
+    assert calls == [(0, 2, 1)] * 3

@@ -1,6 +1,6 @@
+import itertools
 import math
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -45,24 +45,19 @@ def generator():
 
 
 def test_batch_norm_normalises_each_group_by_itself(norm):
-    x, y = torch.randn(3 * 6, 5, 4, 4) * torch.arange(1, 19).view(-1, 1, 1, 1), torch.tensor(
-        [2, 0, 3]
-    )
+    x = torch.randn(3 * 6, 5, 4, 4) * torch.arange(1, 19).view(-1, 1, 1, 1)
+    y = torch.tensor([2, 0, 3])
     for group, out, c in zip(x.chunk(3), norm(x, y).chunk(3), y):
-        mean, var = group.mean((0, 2, 3), keepdim=True), group.var(
-            (0, 2, 3), correction=0, keepdim=True
-        )
-        written_out = (group - mean) / (var + 1e-5).sqrt() * norm.scale[
-            c, :, None, None
-        ] + norm.shift[c, :, None, None]
+        mean = group.mean((0, 2, 3), keepdim=True)
+        var = group.var((0, 2, 3), correction=0, keepdim=True)
+        scale, shift = norm.scale[c, :, None, None], norm.shift[c, :, None, None]
+        written_out = (group - mean) / (var + 1e-5).sqrt() * scale + shift
         torch.testing.assert_close(out, written_out, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(
-            out, F.batch_norm(group, None, None, norm.scale[c], norm.shift[c], training=True)
-        )
 
 
 def test_batch_norm_of_groups_is_not_that_of_the_mixture(norm):
-    x, y = torch.cat([torch.randn(6, 5, 4, 4), 5 + torch.randn(6, 5, 4, 4)]), torch.tensor([1, 1])
+    x = torch.cat([torch.randn(6, 5, 4, 4), 5 + torch.randn(6, 5, 4, 4)])
+    y = torch.tensor([1, 1])
     mixed = F.batch_norm(x, None, None, norm.scale[1], norm.shift[1], training=True)
     assert (norm(x, y) - mixed).abs().mean() > 0.1
 
@@ -156,12 +151,16 @@ def test_generator_is_rebuilt_by_its_config(generator):
     assert torch.equal(rebuilt(z, y), generator(z, y))
 
 
-def test_critic_has_a_score_and_class_logits_in_float32_also_under_bfloat16():
-    critic = Critic(3, 1, width=4)
+@pytest.mark.parametrize("size", [32, 64])
+def test_features_score_and_class_logits_of_a_critic_are_float32_under_bfloat16_too(size):
+    critic = make_critic(3, 1, size, width=4)
+    images = torch.randn(5, 1, size, size)
     with torch.autocast("cpu", torch.bfloat16):
-        score, logits = critic(torch.randn(5, 1, 32, 32))
+        assert critic.body(images).dtype == torch.bfloat16
+        features = critic.features(images)
+        score, logits = critic(images)
     assert score.shape == (5,) and logits.shape == (5, 3)
-    assert score.dtype == logits.dtype == torch.float32
+    assert features.dtype == score.dtype == logits.dtype == torch.float32
 
 
 class Convolutions(TorchDispatchMode):
@@ -226,39 +225,53 @@ def test_judge_gives_a_logit_for_each_category():
 def numbered_images():
     """Thirty images, the pixels of image i all i, and their shuffled labels 0, 1, 2."""
     labels = torch.arange(30)[torch.randperm(30, generator=torch.Generator().manual_seed(0))] % 3
-    return (
-        torch.arange(30, dtype=torch.uint8).view(30, 1, 1, 1).expand(30, 1, 32, 32).contiguous(),
-        labels,
-    )
+    pixels = torch.arange(30, dtype=torch.uint8).view(30, 1, 1, 1)
+    return pixels.expand(30, 1, 32, 32).contiguous(), labels
 
 
 def numbers(batch):
     return ((batch[:, 0, 0, 0] + 1) * 127.5).round().long()
 
 
-def test_draw_gives_n_images_of_each_asked_category_in_order(numbered_images):
+def drawn(images, labels, n, seed=1, process=0, task=0, step=1):
+    """The numbers of the images of both batches of a step, each n of category 2 and n of 0."""
+    real_images = RealImages(images, labels, torch.device("cpu"), seed, process)
+    real_images.begin(task, torch.tensor([2, 0]), n, batches=2)
+    real_images.load(step)
+    batches = [real_images.draw() for _ in range(2)]
+    assert batches[0].shape == (2 * n, 1, 32, 32)
+    assert batches[0].dtype == torch.float32
+    return torch.stack([numbers(batch) for batch in batches])
+
+
+def test_a_batch_has_n_images_of_each_asked_category_in_order(numbered_images):
     images, labels = numbered_images
-    batch = RealImages(images, labels, "cpu").draw(torch.tensor([2, 0]), 50)
-    assert batch.shape == (100, 1, 32, 32) and batch.dtype == torch.float32
-    assert torch.equal(labels[numbers(batch)], torch.tensor([2, 0]).repeat_interleave(50))
+    found = drawn(images, labels, 50)
+    expected = torch.tensor([2, 0]).repeat_interleave(50)
+    assert torch.equal(labels[found], expected.expand(2, 100))
 
 
-def test_draw_reaches_every_image_about_equally_often(numbered_images):
+def test_batches_hold_every_image_about_equally_often(numbered_images):
     images, labels = numbered_images
-    torch.manual_seed(0)
-    drawn = numbers(RealImages(images, labels, "cpu").draw(torch.arange(3), 10000)).bincount(
-        minlength=30
-    )
-    assert 900 < drawn.min() and drawn.max() < 1100
+    counts = drawn(images, labels, 5000).flatten().bincount(minlength=30)
+    assert (counts[labels == 1] == 0).all()
+    others = counts[labels != 1]
+    assert 850 < others.min() and others.max() < 1150  # expected: 1000
 
 
-def test_draw_follows_the_seed(numbered_images):
-    real_images = RealImages(*numbered_images, "cpu")
-    batches = []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        batches.append(real_images.draw(torch.arange(3), 20))
-    assert torch.equal(batches[0], batches[1]) and not torch.equal(batches[0], batches[2])
+def test_batches_are_a_function_of_seed_process_task_and_step_only(numbered_images):
+    first = drawn(*numbered_images, 20)
+    torch.manual_seed(99)
+    assert torch.equal(drawn(*numbered_images, 20), first)
+    assert not torch.equal(first[0], first[1])
+    for changed in ({"seed": 2}, {"process": 1}, {"task": 1}, {"step": 2}):
+        assert not torch.equal(drawn(*numbered_images, 20, **changed), first)
+
+
+def test_mixed_seeds_of_neighbours_differ():
+    some = {common.mixed_seed(*numbers) for numbers in itertools.product(range(6), repeat=4)}
+    assert len(some) == 6**4
+    assert max(some) < 2**32
 
 
 def test_normalise_maps_pixels_to_minus_1_to_1():

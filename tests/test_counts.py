@@ -101,7 +101,7 @@ def test_a_category_with_too_few_images_is_named_at_the_start_of_training(tmp_pa
     train, test = counts["2"]
     assert f"category 2 has {train} training and {test} test images" in message
     assert "expected at least 4 training and 2 test images in each category" in message
-    assert "--categories 1,3" in message
+    assert "--categories=1,3" in message
 
 
 @pytest.mark.parametrize("dataset", ["idx", "svhn"])
@@ -109,7 +109,7 @@ def test_numbers_without_images_are_named_when_all_are_to_be_learned(tmp_path, d
     WRITERS[dataset](tmp_path, ENOUGH)
     message = refused(dataset, tmp_path, "train")
     assert "category 0 has 0 training and 0 test images" in message
-    assert "--categories 1,2,3" in message
+    assert "--categories=1,2,3" in message
 
 
 def test_a_category_in_the_test_labels_only_is_named(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import threading
 import time
 import zlib
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import photograph
+from conftest import photograph, run_script
 from PIL import Image, UnidentifiedImageError
 
 from common import load_dataset
@@ -62,6 +63,41 @@ def test_orientation_of_a_camera_is_followed():
     turned = pixels_of(upright.transpose(Image.Transpose.ROTATE_90), "jpg", exif=exif, quality=100)
     plain = pixels_of(upright, "jpg", quality=100)
     assert np.abs(turned.astype(int) - plain).mean() < 2
+
+
+def exif(*entries):
+    """An EXIF block: a TIFF header, and a directory of (tag, type, count, value)."""
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + directory + bytes(4)
+
+
+TURNED = (0x0112, 3, 1, 6)  # orientation: a quarter
+BROKEN = {
+    "cut off": exif(TURNED)[:20],
+    "points beyond its end": exif(TURNED, (0x8769, 4, 1, 2**31 - 1)),
+    "cannot be written again": exif(TURNED, (0x8769, 4, 1, 26), (0x9003, 2, 2**20, 1)),
+    "no TIFF": b"Exif\0\0XX*\0\x08\0\0\0" + exif(TURNED)[14:],
+}
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("block", BROKEN)
+def test_a_broken_exif_block_is_passed_over(block, suffix):
+    image = photograph(3, (48, 48))
+    plain, turned = (image.transpose(turn) if turn else image for turn in (None, 4))
+    found = pixels_of(image, suffix, exif=BROKEN[block], quality=100).astype(int)
+    distances = [np.abs(found - pixels_of(other, "png")).mean() for other in (plain, turned)]
+    assert min(distances) < 4
+
+
+def test_a_broken_exif_block_prints_nothing(tmp_path):
+    write_ramps(tmp_path, np.uint8, 255, ".png")
+    image = photograph(3, (48, 48))
+    image.save(tmp_path / "noon" / "x.jpg", exif=BROKEN["cut off"])
+    options = ["--dataset", "folder", "--data-dir", tmp_path, "--image-size", 32]
+    done = run_script("prepare", *options)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "train: dusk 6, noon 7;" in done.stdout
 
 
 def test_grey_palette_cmyk_and_sixteen_bit_images_become_rgb():

@@ -55,31 +55,32 @@ def batches(monkeypatch):
     return seen
 
 
+@pytest.mark.parametrize("together, tasks", [(1, [[0], [1], [2]]), (2, [[0, 1], [2]])])
 def test_a_batch_has_equal_shares_of_categories_named_by_the_solver_of_the_task_before(
-    batches, call_main, tiny_options, tiny_data, tmp_path
+    together, tasks, batches, call_main, tiny_options, tiny_data, tmp_path
 ):
-    options = ["--iters", 2, "--critic-steps", 1, "--snapshots", "tasks"]
+    options = ["--iters", 2, "--critic-steps", 1, "--categories-per-task", together]
     assert call_main(dgr, *tiny_options("dgr", tmp_path), *options) is None
-    assert len(batches) == 3 * 2
+    assert len(batches) == len(tasks) * 2
     images, labels, _ = common.load_dataset("idx", tiny_data, "train")
     images = common.normalise(images)
     for number, batch in enumerate(batches):
         task = number // 2
-        n = 12 // (task + 1)
+        n = 12 // (tasks[task][-1] + 1)
         assert len(batch.real) == len(batch.fake) == len(batch.logits) == 12
         assert batch.y.tolist() == [0]
-        # First real images of the task's category
-        of_category = images[labels == task]
-        for image in batch.real[:n]:
-            assert (image == of_category).flatten(1).all(1).any()
-        assert batch.labels[:n].tolist() == [task] * n
+        # First real images of the task's categories
+        new = torch.tensor(tasks[task]).repeat_interleave(n)
+        assert batch.labels[: len(new)].tolist() == new.tolist()
+        for image, category in zip(batch.real, new):
+            assert (image == images[labels == category]).flatten(1).all(1).any()
         # Then replays, which are neither real nor of this generator
         if task > 0:
-            replay = batch.real[n:]
+            replay = batch.real[len(new) :]
             assert not (replay[:, None] == images[None, ::10]).flatten(2).all(2).any()
-            assert not torch.equal(replay, batch.fake[n:])
+            assert not torch.equal(replay, batch.fake[len(new) :])
             solver = saved_solver(tmp_path / f"task_{task}.pt")
-            assert torch.equal(batch.labels[n:], solver(replay).argmax(1))
+            assert torch.equal(batch.labels[len(new) :], solver(replay).argmax(1))
 
 
 def test_the_solvers_loss_is_its_cross_entropy(batches, call_main, tiny_options, tmp_path):
@@ -207,6 +208,22 @@ def test_images_of_a_category_are_the_first_that_the_solver_takes_for_it(first_p
         drawn = generator.draw(category, 64, seed=5)
         assert drawn.shape == (64, 1, 32, 32)
         torch.testing.assert_close(drawn, images[mask][:64], rtol=1e-5, atol=1e-5)
+
+
+def test_samples_of_a_category_are_the_first_that_the_solver_takes_for_it(first_pixels):
+    low, high = first_pixels.quantile(torch.tensor([0.5, 0.99])).tolist()
+    seen = torch.arange(3)
+    generator = scholar(low, high).generator
+    found = common.fixed_samples(generator, seen, Brightest(low, high))
+    images = painted(len(seen), seed=0)
+    categories = Brightest(low, high)(images).argmax(1)
+    assert found.shape == (3, 10, 1, 32, 32)
+    for row, category in zip(found, seen):
+        expected = images[categories == category][:10]
+        shown = common.normalise(row[: len(expected)])
+        torch.testing.assert_close(shown, expected, rtol=0, atol=1 / 255 + 1e-4)
+        assert (row[len(expected) :] == 0).all()  # black
+    assert len(expected) < 10  # the last category is rare
 
 
 def test_a_category_that_the_solver_never_names_has_no_images(first_pixels):

@@ -1,17 +1,19 @@
 """What goes wrong ends in one line that says what was found and what to do, and nothing is lost."""
 
+import errno
+import fcntl
+import importlib
 import itertools
+import json
 import math
 import shutil
-import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import contents, load
+from conftest import METHODS, contents, load, photograph
 
+import ewc
 import sft
 
 
@@ -27,8 +29,29 @@ def copy(finished, tmp_path):
 def test_other_arguments_are_refused_and_listed(copy, call_main, tiny_options):
     before = contents(copy)
     message = call_main(sft, *tiny_options("sft", copy), "--iters", 5, "--lambda-gp", 3)
-    assert message.startswith(f"error: {copy} holds a run with other arguments (")
-    assert "(iters: 4 there, 5 here; lambda_gp: 10.0 there, 3.0 here)" in message
+    differing = "iters: 4 there, 5 here; lambda_gp: 10.0 there, 3.0 here"
+    advice = "choose another, or delete the run"
+    assert message == f"error: --run-dir {copy} holds another run ({differing}); {advice}"
+    assert contents(copy) == before
+
+
+def test_a_run_of_another_method_is_refused(copy, call_main, tiny_options):
+    before = contents(copy)
+    message = call_main(ewc, *tiny_options("ewc", copy))
+    assert message.startswith(f"error: --run-dir {copy} holds a run of sft.py; choose another")
+    assert contents(copy) == before
+
+
+def test_a_run_by_older_code_is_refused_and_the_line_says_in_what_it_differs(
+    copy, call_main, tiny_options
+):
+    arguments = json.loads((copy / "args.json").read_text())
+    del arguments["schedule"]
+    (copy / "args.json").write_text(json.dumps(arguments | {"overwrite": False}))
+    before = contents(copy)
+    message = call_main(sft, *tiny_options("sft", copy))
+    found = f"--run-dir {copy} holds a run by other code, which differs in overwrite, schedule"
+    assert message == f"error: {found}; choose another, or delete the run"
     assert contents(copy) == before
 
 
@@ -38,7 +61,7 @@ def test_other_data_is_refused(call_main, photo_options, tiny_photos, tmp_path):
     options = [*photo_options("sft", tmp_path / "run"), "--iters", 1]
     assert call_main(sft, *options) is None
     message = call_main(sft, *options, "--data-dir", others, "--cache-dir", tmp_path / "cache")
-    assert "holds a run with other arguments (data: " in message
+    assert "holds another run (data: " in message
     assert call_main(sft, *options) is None
 
 
@@ -50,28 +73,26 @@ def replace_by_foreign(path):
     torch.save({"epoch": 3, "model": {"weight": torch.ones(2)}}, path)
 
 
-@pytest.mark.parametrize("damage", [cut_in_half, replace_by_foreign])
-def test_a_checkpoint_that_is_damaged_or_not_ours_is_named_and_kept(
-    damage, copy, call_main, tiny_options
-):
-    damage(copy / "checkpoint.pt")
+def replace_by_text(path):
+    path.write_text("[1, 2]")
+
+
+@pytest.mark.parametrize(
+    "name, damage",
+    [
+        ("checkpoint.pt", cut_in_half),
+        ("checkpoint.pt", replace_by_foreign),
+        ("args.json", cut_in_half),
+        ("args.json", replace_by_text),
+    ],
+)
+def test_what_is_damaged_or_not_ours_is_named_and_kept(name, damage, copy, call_main, tiny_options):
+    damage(copy / name)
     before = contents(copy)
     message = call_main(sft, *tiny_options("sft", copy))
-    found = f"error: {copy / 'checkpoint.pt'} is damaged or not ours; restore it, or --overwrite"
-    assert message.startswith(found)
+    assert message.startswith(f"error: {copy / name} is damaged or not ours (")
+    assert message.endswith("; restore it, or delete the run")
     assert "\n" not in message
-    assert contents(copy) == before
-
-
-@pytest.mark.parametrize("text", ["", "{", "[1, 2]"])
-def test_arguments_that_are_damaged_or_not_ours_are_named_and_kept(
-    text, copy, call_main, tiny_options
-):
-    (copy / "args.json").write_text(text)
-    before = contents(copy)
-    message = call_main(sft, *tiny_options("sft", copy))
-    found = f"error: {copy / 'args.json'} is damaged or not ours; restore it, or --overwrite"
-    assert message.startswith(found)
     assert contents(copy) == before
 
 
@@ -83,36 +104,24 @@ def test_a_checkpoint_without_arguments_is_named_and_kept(copy, call_main, tiny_
     assert contents(copy) == before
 
 
-HOLD_THE_LOCK = """
-import sqlite3
-connection = sqlite3.connect("lock")
-connection.execute("BEGIN EXCLUSIVE")
-print("held", flush=True)
-input()
-"""
-
-
 def test_a_second_process_is_refused_until_the_first_is_gone(copy, call_main, tiny_options):
-    command = [sys.executable, "-c", HOLD_THE_LOCK]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=copy, text=True, **pipes) as first:
-        assert first.stdout.readline() == "held\n"
+    with open(copy / "lock") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
         before = contents(copy)
-        message = call_main(sft, *tiny_options("sft", copy), "--overwrite")
-        first.kill()
-    assert message.startswith(f"error: {copy} is in use by another process")
+        message = call_main(sft, *tiny_options("sft", copy))
+    assert message == f"error: --run-dir {copy} is in use by another process; choose another"
     assert contents(copy) == before
     assert call_main(sft, *tiny_options("sft", copy)) is None
 
 
-def test_a_run_holds_the_lock_that_the_second_process_asks_for(
+def test_a_run_holds_the_lock_that_a_second_process_asks_for(
     call_main, tiny_options, tmp_path, in_step
 ):
     refused = []
 
     def ask():
-        with pytest.raises(sqlite3.OperationalError, match="locked"):
-            sqlite3.connect(tmp_path / "lock", timeout=0).execute("BEGIN EXCLUSIVE")
+        with open(tmp_path / "lock") as second, pytest.raises(BlockingIOError):
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
         refused.append(True)
 
     in_step(sft, 1, ask)
@@ -121,10 +130,26 @@ def test_a_run_holds_the_lock_that_the_second_process_asks_for(
     assert refused
 
 
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_a_file_system_has_no_locks_a_run_warns_and_goes_on(
+    code, call_main, tiny_options, tmp_path, monkeypatch, capsys
+):
+    def no_locks(*arguments):
+        raise OSError(code, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    options = [*tiny_options("sft", tmp_path), "--iters", 1, "--num-tasks", 1]
+    assert call_main(sft, *options) is None
+    warning = f"warning: --run-dir {tmp_path} cannot be locked; start no second process there\n"
+    assert warning in capsys.readouterr().out
+    assert (tmp_path / "task_1.pt").exists()
+
+
 def test_a_run_directory_that_cannot_be_made_is_named(call_main, tiny_options, tmp_path):
     (tmp_path / "file").write_text("in the way")
     message = call_main(sft, *tiny_options("sft", tmp_path / "file"))
-    assert message.startswith(f"error: --run-dir {tmp_path / 'file'} cannot be made")
+    assert message.startswith("error: ")
+    assert str(tmp_path / "file") in message
     assert (tmp_path / "file").read_text() == "in the way"
 
 
@@ -153,9 +178,10 @@ def test_what_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
     monkeypatch.setattr(sft, "generator_loss", spoiled_in_task_2)
     options = [*tiny_options("sft", tmp_path), "--checkpoint-every", 1]
     message = call_main(sft, *options)
-    assert message.startswith("error: losses or weights are not finite at task 2, step 2 (")
-    kept = f"last good checkpoint: task 2, step 1, in {tmp_path}"
-    assert kept in message
+    where = "error: losses or weights are not finite at task 2, step 2"
+    kept = f"{where}; last good checkpoint: task 2, step 1 ("
+    assert message.startswith(kept)
+    assert message.endswith("); try a lower --learning-rate in a new --run-dir")
     checkpoint = load(tmp_path / "checkpoint.pt")
     assert (checkpoint["task"], checkpoint["step"]) == (1, 1)
     for network in checkpoint["networks"].values():
@@ -163,15 +189,14 @@ def test_what_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
 
     # The same again, when the run continues
     before = contents(tmp_path)[Path("checkpoint.pt")]
-    assert kept in call_main(sft, *options)
+    assert call_main(sft, *options).startswith(kept)
     assert contents(tmp_path)[Path("checkpoint.pt")] == before
 
 
 def test_a_loss_that_is_never_finite_leaves_no_checkpoint(call_main, tiny_options, tmp_path):
     options = [*tiny_options("sft", tmp_path), "--learning-rate", "1e30", "--checkpoint-every", 1]
     message = call_main(sft, *options)
-    assert "not finite at task 1, step 1" in message
-    assert "last good checkpoint: none" in message
+    assert "not finite at task 1, step 1; last good checkpoint: task 1, step 0 (" in message
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
@@ -179,69 +204,86 @@ def test_a_loss_that_is_never_finite_leaves_no_checkpoint(call_main, tiny_option
 
 COUNT = "expected a whole number of at least 1"
 WEIGHT = "expected a number of at least 0"
+SEED = f"expected 0 to {2**32 - 1}"
 
 
 @pytest.mark.parametrize(
     "option, value, complaint",
     [
-        ("--iters", "0", f"found 0, {COUNT}"),
-        ("--critic-steps", "-1", f"found -1, {COUNT}"),
-        ("--batch-size", "6.5", f"found 6.5, {COUNT}"),
-        ("--log-every", "0", f"found 0, {COUNT}"),
-        ("--checkpoint-every", "0", f"found 0, {COUNT}"),
-        ("--width", "0", f"found 0, {COUNT}"),
-        ("--latent-dim", "many", f"found many, {COUNT}"),
-        ("--learning-rate", "nan", f"found nan, {WEIGHT}"),
-        ("--lambda-gp", "-1", f"found -1, {WEIGHT}"),
-        ("--lambda-cls", "inf", f"found inf, {WEIGHT}"),
-        ("--lambda-cls", "much", f"found much, {WEIGHT}"),
-        ("--dataset", "moons", "invalid choice: 'moons'"),
+        ("--batch-size", "6.5", "argument --batch-size: invalid int value: '6.5'"),
+        ("--lambda-cls", "much", "argument --lambda-cls: invalid float value: 'much'"),
+        ("--dataset", "moons", "argument --dataset: invalid choice: 'moons'"),
+        ("--iters", "0", f"--iters is 0, {COUNT}"),
+        ("--critic-steps", "-1", f"--critic-steps is -1, {COUNT}"),
+        ("--categories-per-task", "0", f"--categories-per-task is 0, {COUNT}"),
+        ("--checkpoint-every", "0", f"--checkpoint-every is 0, {COUNT}"),
+        ("--learning-rate", "nan", f"--learning-rate is nan, {WEIGHT}"),
+        ("--lambda-gp", "-1", f"--lambda-gp is -1.0, {WEIGHT}"),
+        ("--lambda-cls", "inf", f"--lambda-cls is inf, {WEIGHT}"),
+        ("--seed", "-1", f"--seed is -1, {SEED}"),
+        ("--seed", str(2**32), f"--seed is {2**32}, {SEED}"),
+        ("--num-tasks", "4", "--num-tasks is 4, expected 1 to 3, or 0 for all"),
+        ("--num-tasks", "-1", "--num-tasks is -1, expected 1 to 3, or 0 for all"),
+        ("--batch-size", "1", "--batch-size is 1, for 1 categories in a batch; expected at least"),
+        ("--data-dir", "nowhere", "nowhere"),
     ],
 )
 def test_bad_values_are_refused_in_one_line(
     option, value, complaint, call_main, tiny_options, tmp_path, capsys
 ):
-    assert call_main(sft, *tiny_options("sft", tmp_path / "run"), f"{option}={value}") == 2
-    last_line = capsys.readouterr().err.splitlines()[-1]
-    assert f"error: argument {option}: {complaint}" in last_line
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    "options, complaint",
-    [
-        (["--num-tasks", 4], "--num-tasks is 4, expected 1 to 3"),
-        (["--num-tasks", -1], "--num-tasks is -1, expected 1 to 3"),
-        (["--batch-size", 5], "--batch-size is 5, expected at least 2 images for each task"),
-        (["--data-dir", "nowhere"], "nowhere"),
-        (["--seed", 2**62], f"--seed is {2**62}, expected a number below 2^62"),
-    ],
-)
-def test_options_that_do_not_fit_the_data_are_refused(
-    options, complaint, call_main, tiny_options, tmp_path
-):
-    message = call_main(sft, *tiny_options("sft", tmp_path / "run"), *options)
-    assert message.startswith("error: ")
+    message = call_main(sft, *tiny_options("sft", tmp_path / "run"), f"{option}={value}")
+    if message == 2:  # argparse prints its message itself, below the usage
+        message = capsys.readouterr().err.splitlines()[-1]
+    assert "error: " in message
     assert complaint in message
     assert "\n" not in message
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def many_categories(tmp_path_factory):
+    """A folder of 40 categories of eight small photographs."""
+    folder = tmp_path_factory.mktemp("many")
+    for category in range(40):
+        (folder / f"c{category}").mkdir()
+        for i in range(8):
+            photograph(8 * category + i, size=(60, 40)).save(folder / f"c{category}" / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_too_many_categories_for_a_batch_are_refused_before_an_image_is_decoded(
+    method, many_categories, call_main, tmp_path, monkeypatch
+):
+    script = importlib.import_module(method)
+    learned = []
+    monkeypatch.setattr(script, "train", lambda args, run, *data: learned.append(len(data[2])))
+    data = ["--dataset", "folder", "--data-dir", many_categories, "--cache-dir", tmp_path / "cache"]
+    options = [*data, "--run-dir", tmp_path / "run", "--device", "cpu"]
+    message = call_main(script, *options)
+    if method in ("sft", "ewc", "rewc"):  # whose batches are of one category
+        assert message is None
+        assert learned == [40]
+        return
+    found = "error: --batch-size is 64, for 40 categories in a batch"
+    assert message == f"{found}; expected at least 2 images of each: 80"
+    assert not list(tmp_path.iterdir())
+    # Fewer tasks need fewer images
+    assert call_main(script, *options, "--num-tasks", 32) is None
+    assert learned == [40]
 
 
 @pytest.mark.parametrize("gpus, process, enough", [(0, 0, False), (1, 1, False), (2, 1, True)])
 def test_every_process_needs_a_gpu_of_its_own(
     gpus, process, enough, call_main, tiny_options, tmp_path, monkeypatch
 ):
-    def set_device(index):
-        if index >= gpus:
-            raise RuntimeError("CUDA error: invalid device ordinal")
+    def set_device(number):
+        raise SystemExit(f"it uses GPU {number}")
 
-    def name_of_device():
-        raise SystemExit("it has one")
-
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "set_device", set_device)
-    monkeypatch.setattr(torch.cuda, "get_device_name", name_of_device)
-    monkeypatch.setenv("LOCAL_RANK", str(process))
+    monkeypatch.setattr(sft, "LOCAL_RANK", process)
     message = call_main(sft, *tiny_options("sft", tmp_path / "run"), "--device", "cuda")
-    no_gpu = "error: a process sees no CUDA GPU of its own; use --device cpu (CUDA error: "
-    assert message == "it has one" if enough else message.startswith(no_gpu)
+    no_gpu = f"error: process {process} sees no CUDA GPU of its own; use --device cpu"
+    assert message == (f"it uses GPU {process}" if enough else no_gpu)
     assert not (tmp_path / "run").exists()

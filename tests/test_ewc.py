@@ -1,190 +1,152 @@
 """EWC and rotated EWC against plain loops, brute force and explicit Kronecker products."""
 
 import importlib
-import itertools
 
 import pytest
 import torch
-from conftest import assert_same_weights, load, same_weights
+from conftest import assert_same_weights, load, losses
 from torch import nn
 
 import ewc
 import rewc
-import sft
-from common import Critic, Generator, make_critic, make_generator
-
-KINDS = ["critic", "pixels"]
+from common import Generator, make_generator
 
 
-def networks(n=6, dtype=torch.float64):
-    """A generator and a critic for three categories of 32×32 images, one category, n z and v."""
+def network(n=6):
+    """A generator for three categories of 32×32 images, one category, n z and v."""
     torch.manual_seed(0)
-    generator = Generator(3, 1, latent_dim=5, width=2).to(dtype).eval()
-    critic = Critic(3, 1, width=2).to(dtype)
+    generator = Generator(3, 1, latent_dim=5, width=2).double().eval()
     for norm in generator.norms:
         norm.standing_mean.normal_()
         norm.standing_var.uniform_(0.5, 2)
-    z = torch.randn(n, 5, dtype=dtype)
-    v = torch.randn(n, 1, 32, 32, dtype=dtype)
-    return generator, critic, torch.tensor([1]), z, v
+    z = torch.randn(n, 5, dtype=torch.float64)
+    v = torch.randn(n, 1, 32, 32, dtype=torch.float64)
+    return generator, torch.tensor([1]), z, v
 
 
-def residual_networks(n):
+def residual_network(n=6):
     """The same for 64×64 colour images."""
     torch.manual_seed(0)
     options = {"latent_dim": 5, "width": 1, "conditioning": "concat"}
     generator = make_generator(3, 3, 64, **options).double().eval()
-    critic = make_critic(3, 3, 64, width=1).double()
     z = torch.randn(n, 5, dtype=torch.float64)
     v = torch.randn(n, 3, 64, 64, dtype=torch.float64)
-    return generator, critic, torch.tensor([1]), z, v
+    return generator, torch.tensor([1]), z, v
 
 
-def zeros_like_weights(module):
-    return [torch.zeros_like(weight) for weight in module.parameters()]
+NETWORKS = [network, residual_network]
 
 
-def rotate(module, critic, y, z, v, kind="pixels"):
-    """Turn a module with rotations to the eigenvectors of its covariances."""
-    rewc.measure_covariances(module, critic, y, z, v, kind)
-    rewc.rotate_anew(module, zeros_like_weights(module))
+def measured(generator, y, z, v, rotations=list, chunk=4):
+    """The Fisher information as the scripts measure it."""
+    return rewc.fisher_information(map(rotations, rewc.sample_gradients(generator, y, z, v, chunk)))
 
 
-def correlated(n, channels, *positions):
-    """Random [n, channels, *positions] whose channels are correlated."""
-    mix = torch.randn(channels, channels, dtype=torch.float64)
-    independent = torch.randn(n, channels, *positions, dtype=torch.float64)
-    return torch.einsum("cd,nd...->nc...", mix, independent)
-
-
-class OneLayer(nn.Module):
-    """A layer as a generator of images: the full Fisher matrix of its few weights fits."""
-
-    def __init__(self, kind):
-        super().__init__()
-        torch.manual_seed(1)
-        if kind == "linear":
-            self.layer = nn.Linear(6, 5, bias=False)
-            self.inputs, self.outputs = (6,), (5,)
-        if kind == "conv":
-            self.layer = nn.Conv2d(4, 3, 3, bias=False)
-            self.inputs, self.outputs = (4, 4, 4), (3, 2, 2)
-        if kind == "deconv":
-            self.layer = nn.ConvTranspose2d(4, 3, 3, stride=2, bias=False)
-            self.inputs, self.outputs = (4, 3, 3), (3, 7, 7)
-        self.double()
-
-    def forward(self, z, y):
-        return self.layer(z)
-
-    def samples(self, n):
-        """n z, and n v that stand for the gradients at the output."""
-        return correlated(n, *self.inputs), correlated(n, *self.outputs)
-
-
-def full_fisher(model, z, v):
-    """E[g gᵀ] over flattened weights, one sample at a time."""
-    total = 0
-    for one_z, one_v in zip(z.split(1), v.split(1)):
-        model.zero_grad()
-        (model(one_z, None) * one_v).sum().backward()
-        g = torch.cat([weight.grad.flatten() for weight in model.parameters()])
-        total = total + torch.outer(g, g) / len(z)
-    return total
-
-
-def fisher_by_loop(generator, critic, y, z, v, kind):
-    """E[g²] over samples, one at a time."""
+def gradients_by_loop(generator, y, z, v):
+    """∂(v·G(z,c))/∂θ of one sample after the other: lists like generator.parameters()."""
     weights = list(generator.parameters())
-    total = zeros_like_weights(generator)
     for one_z, one_v in zip(z.split(1), v.split(1)):
-        image = generator(one_z, y)
-        if kind == "critic":
-            score, _ = critic(image)
-            likelihood = score.sum()
-        else:
-            likelihood = (image * one_v).sum()
-        for f, g in zip(total, torch.autograd.grad(likelihood, weights)):
-            f += g.square() / len(z)
-    return total
+        yield torch.autograd.grad((generator(one_z, y) * one_v).sum(), weights)
 
 
-def kronecker(rotation, weight):
-    """The matrix from flattened W′ to flattened W, column by column from W = U₂ W′ U₁ᵀ."""
-    basis = torch.eye(weight.numel(), dtype=weight.dtype).unflatten(1, weight.shape)
-    columns = [rotation.rotate(e, rotation.u2, rotation.u1).flatten() for e in basis]
-    return torch.stack(columns, dim=1)
+def turned(network, n):
+    """A network, its rotations measured from n samples, and those samples."""
+    generator, y, z, v = network(n)
+    rotations = rewc.Rotations(generator).double()
+    rotations.turn(generator, y, z, v, chunk=16)
+    return generator, rotations, y, z, v
+
+
+def kronecker(layer, u1, u2):
+    """The matrix R of δ′ = Rᵀδ, where δ is a flattened weight and δ′ is U₂ᵀ δ U₁ for each pixel."""
+    pixels = torch.eye(layer.weight[0, 0].numel(), dtype=torch.float64)
+    is_transposed = isinstance(layer, nn.ConvTranspose2d)  # whose weight is [in, out, …]
+    first, second = (u1, u2) if is_transposed else (u2, u1)
+    return torch.kron(torch.kron(first, second), pixels)
+
+
+def layers_and_matrices(rotations):
+    """Each layer with the U₁ and U₂ of its inputs and outputs."""
+    for layer, first, second in zip(rotations.layers, rotations.first, rotations.second):
+        is_transposed = isinstance(layer, nn.ConvTranspose2d)
+        yield layer, *((first, second) if is_transposed else (second, first))
+
+
+def brute_force_rotations(generator, rotations):
+    """A function that rotates a list like generator.parameters() by explicit matrices."""
+    matrices = {}
+    for layer, u1, u2 in layers_and_matrices(rotations):
+        matrices[layer.weight] = kronecker(layer, u1, u2)
+
+    def rotate(tensors):
+        pairs = zip(generator.parameters(), tensors, strict=True)
+        return [
+            (matrices[weight].T @ x.flatten()).view(x.shape) if weight in matrices else x
+            for weight, x in pairs
+        ]
+
+    return rotate
 
 
 # Fisher information
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_fisher_equals_a_loop_over_single_samples(kind):
-    generator, critic, y, z, v = networks()
-    fisher = ewc.fisher_information(generator, critic, y, z, v, kind, chunk=4)
-    expected = fisher_by_loop(generator, critic, y, z, v, kind)
-    for ours, theirs in zip(fisher, expected, strict=True):
+@pytest.mark.parametrize("network", NETWORKS)
+def test_fisher_equals_a_loop_over_single_samples(network):
+    generator, y, z, v = network()
+    expected = [0] * len(list(generator.parameters()))
+    for gradients in gradients_by_loop(generator, y, z, v):
+        expected = [total + g.square() / len(z) for total, g in zip(expected, gradients)]
+    for ours, theirs in zip(measured(generator, y, z, v), expected, strict=True):
         assert not ours.requires_grad
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-15)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_fisher_is_not_the_squared_gradient_of_the_mean(kind):
+def test_fisher_is_not_the_squared_gradient_of_the_mean():
     """A frequent bug, with which both would be the same."""
-    generator, critic, y, z, v = networks()
-    fisher = ewc.fisher_information(generator, critic, y, z, v, kind)
-    likelihood = ewc.log_likelihood(critic, generator(z, y), v, kind) / len(z)
-    gradients = torch.autograd.grad(likelihood, list(generator.parameters()))
+    generator, y, z, v = network()
+    mean = (generator(z, y) * v).sum() / len(z)
+    gradients = torch.autograd.grad(mean, list(generator.parameters()))
+    fisher = measured(generator, y, z, v)
     ratio = sum(f.sum() for f in fisher) / sum(g.square().sum() for g in gradients)
-    assert ratio > {"critic": 1.001, "pixels": 1.5}[kind]
+    assert ratio > 1.5
 
 
-def test_pixel_fisher_tends_to_the_diagonal_of_jacobian_squared():
-    generator, critic, y, z, _ = networks(1)
+def test_fisher_tends_to_the_diagonal_of_jacobian_squared():
+    generator, y, z, _ = network(1)
     bias = generator.deconvs[0].bias
     pixels = generator(z, y).flatten()
     rows = [torch.autograd.grad(pixel, bias, retain_graph=True)[0] for pixel in pixels]
     exact = torch.stack(rows).square().sum(0)
     v = torch.randn(4000, 1, 32, 32, dtype=torch.float64)
-    same_z = z.expand(len(v), -1)
-    fisher = ewc.fisher_information(generator, critic, y, same_z, v, "pixels", chunk=500)
+    fisher = measured(generator, y, z.expand(len(v), -1), v, chunk=500)
     names = [name for name, _ in generator.named_parameters()]
     torch.testing.assert_close(fisher[names.index("deconvs.0.bias")], exact, rtol=0.15, atol=0)
 
 
-def test_rows_of_other_categories_are_free():
-    generator, critic, y, z, v = networks()
-    fisher = ewc.fisher_information(generator, critic, y, z, v, "pixels")
-    for (name, _), f in zip(generator.named_parameters(), fisher):
-        if "scale" in name or "shift" in name:
-            assert (f[1] > 0).any()
-            assert (f[[0, 2]] == 0).all()
+@pytest.mark.parametrize("network", NETWORKS)
+def test_what_belongs_to_other_categories_is_free(network):
+    """Rows of scale and shift, or columns of the one-hot code, which stand behind those of z."""
+    generator, y, z, v = network()
+    by_category = []
+    for (name, _), f in zip(generator.named_parameters(), measured(generator, y, z, v)):
+        if generator.config["conditioning"] == "concat" and name == "linear.weight":
+            by_category.append(f[:, 5:].T)
+        if len(f) == 3 and ("scale" in name or "shift" in name):
+            by_category.append(f)
+    assert by_category
+    for f in by_category:
+        assert (f[1] > 0).any()
+        assert (f[[0, 2]] == 0).all()
 
 
 def test_fisher_of_several_categories_is_their_mean():
-    generator, critic, _, z, v = networks()
-
-    def fisher_of(*categories):
-        y = torch.tensor(categories)
-        return ewc.fisher_information(generator, critic, y, z, v, "pixels")
-
-    for mean, first, second in zip(fisher_of(0, 2), fisher_of(0), fisher_of(2), strict=True):
-        torch.testing.assert_close(mean, (first + second) / 2)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_fisher_of_a_residual_generator_is_that_of_a_loop_and_zero_for_other_categories(kind):
-    generator, critic, y, z, v = residual_networks(3)
-    fisher = ewc.fisher_information(generator, critic, y, z, v, kind, chunk=2)
-    expected = fisher_by_loop(generator, critic, y, z, v, kind)
-    for ours, theirs in zip(fisher, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-15)
-    names = [name for name, _ in generator.named_parameters()]
-    of_linear = fisher[names.index("linear.weight")]
-    one_hot = of_linear[:, 5:]  # columns of z come first
-    assert (one_hot[:, 1] > 0).any()
-    assert (one_hot[:, [0, 2]] == 0).all()
+    generator, _, z, v = network()
+    both, first, second = [
+        measured(generator, torch.tensor(categories), z, v) for categories in ([0, 2], [0], [2])
+    ]
+    for mean, a, b in zip(both, first, second, strict=True):
+        torch.testing.assert_close(mean, (a + b) / 2)
 
 
 # The penalty
@@ -192,10 +154,9 @@ def test_fisher_of_a_residual_generator_is_that_of_a_loop_and_zero_for_other_cat
 
 def test_penalty_is_the_equation():
     fisher = [torch.tensor([0.0, 0.5]), torch.tensor([[3.0]])]
-    anchor = [torch.tensor([1.0, -2.0]), torch.tensor([[0.5]])]
-    weights = [torch.tensor([1.5, -1.0]), torch.tensor([[0.0]])]
+    distances = [torch.tensor([0.5, 1.0]), torch.tensor([[-0.5]])]
     expected = 0.5 * (0.0 * 0.5**2 + 0.5 * 1.0**2 + 3.0 * 0.5**2)
-    assert ewc.ewc_penalty(weights, fisher, anchor).item() == pytest.approx(expected)
+    assert ewc.ewc_penalty(fisher, distances).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("strength, moved", [(1e2, 1e-1), (1e9, 1e-8)])
@@ -208,195 +169,202 @@ def test_the_minimum_with_the_penalty_freezes_what_has_fisher_information(streng
     minimum[0] = 7.0
     minimum[1:] -= slope[1:] / (strength * fisher[1:])
     minimum.requires_grad_()
-    penalty = ewc.ewc_penalty([minimum], [fisher], [anchor])
+    penalty = ewc.ewc_penalty([fisher], [minimum - anchor])
     (slope @ minimum + strength * penalty).backward()
     torch.testing.assert_close(minimum.grad, torch.zeros_like(slope), rtol=0, atol=1e-6)
     assert (minimum - anchor)[1:].abs().max() < moved
 
 
-@pytest.mark.parametrize("mode", ["fresh", "online", "mean"])
-def test_consolidation_over_tasks(mode):
-    torch.manual_seed(0)
-    weights, fishers = torch.randn(3, 8), torch.rand(3, 8)
-    total, anchor = torch.zeros(8), torch.zeros(8)
-    for weight, fisher in zip(weights, fishers):
-        ewc.consolidate([total], [anchor], [fisher], [weight], mode)
-    torch.testing.assert_close(total, fishers[-1] if mode == "fresh" else fishers.sum(0))
-    torch.testing.assert_close(anchor, weights[-1])
-
-
 # Rotation
 
 
-@pytest.mark.parametrize("kind", ["linear", "conv", "deconv"])
-def test_rotated_fisher_is_the_diagonal_of_the_full_matrix_in_new_coordinates(kind):
-    model = OneLayer(kind)
-    z, v = model.samples(300)
-    y = torch.tensor([0])
-    full = full_fisher(model, z, v)
-    (plain,) = ewc.fisher_information(model, None, y, z, v, "pixels")
-    torch.testing.assert_close(plain.flatten(), full.diag())
+class OneLayer(nn.Module):
+    """A layer as a generator of images: the full Fisher matrix of its few weights fits."""
 
-    rewc.add_rotations(model)
-    rotate(model, None, None, z, v)
-    ((_, rotation),) = rewc.rotated_layers(model)
-    (weight,) = model.parameters()
-    r = kronecker(rotation, weight)
-    identity = torch.eye(len(r), dtype=torch.float64)
-    torch.testing.assert_close(r.T @ r, identity, rtol=0, atol=1e-12)
-    turned = r.T @ full @ r
-    (rotated,) = rewc.fisher_information(model, None, y, z, v, "pixels")
-    torch.testing.assert_close(rotated.flatten(), turned.diag())
+    kinds = {
+        "linear": (nn.Linear(6, 5, bias=False), (6,), (5,)),
+        "conv": (nn.Conv2d(4, 3, 3, bias=False), (4, 4, 4), (3, 2, 2)),
+        "deconv": (nn.ConvTranspose2d(4, 3, 3, stride=2, bias=False), (4, 3, 3), (3, 7, 7)),
+    }
 
-    # The new coordinates are nearer to what a diagonal assumes
-    def share_off_the_diagonal(matrix):
-        return 1 - matrix.diag().square().sum() / matrix.square().sum()
+    def __init__(self, kind):
+        super().__init__()
+        layer, self.inputs, self.outputs = self.kinds[kind]
+        self.layer = layer.double()
 
-    assert share_off_the_diagonal(turned) < 0.7 * share_off_the_diagonal(full)
+    def forward(self, z, y):
+        return self.layer(z)
 
 
-def test_fisher_information_turns_with_the_coordinates():
-    model = OneLayer("deconv")
-    z, v = model.samples(50)
-    rewc.add_rotations(model)
-    (weight,) = model.parameters()
-    old = torch.rand_like(weight)
-    new = old.clone()
-    rewc.measure_covariances(model, None, None, z, v, "pixels")
-    rewc.rotate_anew(model, [new])
-    ((_, rotation),) = rewc.rotated_layers(model)
-    r = kronecker(rotation, weight)
-    expected = (r.T @ old.flatten().diag() @ r).diag()
-    torch.testing.assert_close(new.flatten(), expected)
+def correlated(n, channels, *positions):
+    """Random [n, channels, *positions] whose channels are correlated."""
+    mix = torch.randn(channels, channels, dtype=torch.float64)
+    independent = torch.randn(n, channels, *positions, dtype=torch.float64)
+    return torch.einsum("cd,nd...->nc...", mix, independent)
 
 
-def test_rotated_covariances_are_diagonal():
-    generator, critic, y, z, v = networks(200)
-    rewc.add_rotations(generator)
-    rotate(generator, critic, y, z, v)
-    for _, rotation in rewc.rotated_layers(generator):
-        pairs = [
-            (rotation.input_covariance, rotation.u1),
-            (rotation.gradient_covariance, rotation.u2),
-        ]
-        for covariance, u in pairs:
-            turned = u.T @ covariance @ u
-            off = turned - turned.diag().diag()
-            assert off.abs().max() < 1e-6 * turned.diag().max()
-            assert len(covariance) == 1 or torch.linalg.matrix_rank(covariance) > 1
+def one_layer(kind):
+    """Such a layer, and 300 z and v; v is the gradient at its output."""
+
+    def network(n):
+        torch.manual_seed(1)
+        model = OneLayer(kind)
+        return model, torch.tensor([0]), correlated(n, *model.inputs), correlated(n, *model.outputs)
+
+    return turned(network, 300)
 
 
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-def test_rotation_leaves_the_generator_as_it_was(dtype, tolerance):
-    generator, critic, y, z, v = networks(40, dtype)
-    before = generator(z, y)
-    rewc.add_rotations(generator)
-    fisher = [torch.rand_like(weight) for weight in generator.parameters()]
-    for _ in range(2):  # the second time from rotated coordinates
-        rewc.measure_covariances(generator, critic, y, z, v, "pixels")
-        rewc.rotate_anew(generator, fisher)
-        assert (generator(z, y) - before).norm() < tolerance * before.norm()
+def share_off_the_diagonal(matrix):
+    return 1 - matrix.diag().square().sum() / matrix.square().sum()
 
 
-def test_a_rotated_generator_merges_into_an_ordinary_one():
-    generator, critic, y, z, v = networks(40)
-    before = generator(z, y)
-    rewc.add_rotations(generator)
-    rotate(generator, critic, y, z, v)
-    with torch.no_grad():
-        for weight in generator.parameters():
-            weight.add_(torch.randn_like(weight), alpha=0.01)
-    ordinary = rewc.merged(generator)
-    # A new generator takes what is saved of it
-    loaded = make_generator(**ordinary.config).double().eval()
-    loaded.load_state_dict(ordinary.state_dict())
-    assert not rewc.rotated_layers(ordinary)
-    torch.testing.assert_close(loaded(z, y), generator(z, y))
-    assert not torch.allclose(generator(z, y), before)
+@pytest.mark.parametrize("kind", OneLayer.kinds)
+def test_rotated_fisher_and_penalty_are_those_of_the_kronecker_product(kind):
+    model, rotations, y, z, v = one_layer(kind)
+    gradients = [g.flatten() for (g,) in gradients_by_loop(model, y, z, v)]
+    full = sum(torch.outer(g, g) for g in gradients) / len(z)
+    (each,) = layers_and_matrices(rotations)
+    r = kronecker(*each)
+    torch.testing.assert_close(r.T @ r, torch.eye(len(r)).double(), rtol=0, atol=1e-12)
+
+    # F is the diagonal of RᵀFR, which is nearer to what a diagonal assumes
+    (fisher,) = measured(model, y, z, v, rotations)
+    rotated = r.T @ full @ r
+    torch.testing.assert_close(fisher.flatten(), rotated.diag())
+    assert share_off_the_diagonal(rotated) < 0.7 * share_off_the_diagonal(full)
+
+    # The penalty is ½ δᵀ R diag(F) Rᵀ δ
+    distance = torch.randn_like(model.layer.weight)
+    delta = distance.flatten()
+    expected = delta @ r @ fisher.flatten().diag() @ r.T @ delta / 2
+    torch.testing.assert_close(rewc.ewc_penalty([fisher], rotations([distance])), expected)
 
 
-def test_rotation_and_merging_of_a_residual_generator():
-    generator, critic, y, z, v = residual_networks(20)
-    before = generator(z, y)
-    rewc.add_rotations(generator)
-    rotate(generator, critic, y, z, v)
-    # A linear layer, three convolutions in each of four blocks, the last convolution
-    assert len(rewc.rotated_layers(generator)) == 1 + 4 * 3 + 1
-    assert (generator(z, y) - before).norm() < 1e-12 * before.norm()
-    ordinary = make_generator(**generator.config).double().eval()
-    ordinary.load_state_dict(rewc.merged(generator).state_dict())
-    torch.testing.assert_close(ordinary(z, y), before)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_rotated_fisher_equals_a_loop_over_samples_and_explicit_rotations(network):
+    generator, rotations, y, z, v = turned(network, 12)
+    rotate = brute_force_rotations(generator, rotations)
+    expected = [0] * len(list(generator.parameters()))
+    for gradients in gradients_by_loop(generator, y, z[:6], v[:6]):
+        expected = [total + g.square() / 6 for total, g in zip(expected, rotate(gradients))]
+    found = measured(generator, y, z[:6], v[:6], rotations)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-12)
 
 
-def test_a_gradient_step_in_rotated_coordinates_is_the_step_of_the_plain_network():
-    generator, critic, y, z, v = networks(40)
-    plain, _, _, _, _ = networks(40)
-    rewc.add_rotations(generator)
-    rotate(generator, critic, y, z, v, "critic")
-    for network in (generator, plain):
-        optimizer = torch.optim.SGD(network.parameters(), 0.1)
-        score, _ = critic(network(z, y))
-        score.mean().backward()
-        optimizer.step()
-    expected = plain.state_dict()
-    for name, weight in rewc.merged(generator).state_dict().items():
-        torch.testing.assert_close(weight, expected[name])
+def covariances(generator, layers, y, z, v):
+    """L and M of every layer: Σ x xᵀ and Σ δ δᵀ over samples and positions."""
+    seen = {}
+
+    def keep(layer, arguments, output):
+        output.retain_grad()
+        seen[layer] = arguments[0], output
+
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    (generator(z, y) * v).sum().backward()
+    for hook in hooks:
+        hook.remove()
+    for layer in layers:
+        x, output = seen[layer]
+        columns = [t.detach().transpose(0, 1).flatten(1) for t in (x, output.grad)]
+        yield [matrix @ matrix.T for matrix in columns]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_rotations_diagonalise_the_covariances_of_inputs_and_gradients(network):
+    generator, rotations, y, z, v = turned(network, 60)
+    expected = 14 if network is residual_network else 4
+    assert len(rotations.layers) == expected
+    found = covariances(generator, rotations.layers, y, z, v)
+    for (_, u1, u2), (of_inputs, of_gradients) in zip(layers_and_matrices(rotations), found):
+        for covariance, u in [(of_inputs, u1), (of_gradients, u2)]:
+            diagonal = u.T @ covariance @ u
+            off = diagonal - diagonal.diag().diag()
+            assert off.abs().max() <= 1e-4 * diagonal.diag().max()
+            torch.testing.assert_close(u.T @ u, torch.eye(len(u)).double(), rtol=0, atol=1e-9)
+            assert len(u) == 1 or torch.linalg.matrix_rank(covariance) > 1
+
+
+def test_without_rotation_fisher_and_penalty_are_those_of_ewc():
+    generator, y, z, v = network()
+    rotations = rewc.Rotations(generator).double()
+    ours, theirs = measured(generator, y, z, v, rotations), measured(generator, y, z, v)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    distances = [torch.randn_like(weight) for weight in generator.parameters()]
+    rotated = rewc.ewc_penalty(ours, rotations(distances))
+    assert torch.equal(rotated, ewc.ewc_penalty(theirs, distances))
 
 
 # Training
 
+both = pytest.mark.parametrize("method", ["ewc", "rewc"])
 
-@pytest.mark.parametrize("method", ["ewc", "rewc"])
-def test_fresh_mode_measures_all_past_categories_at_the_latest_weights(
-    method, call_main, tiny_options, tmp_path, monkeypatch
+
+@both
+@pytest.mark.parametrize("together, expected", [(1, [[0], [0, 1]]), (2, [[0, 1]])])
+def test_all_past_categories_are_measured_at_the_latest_weights(
+    method, together, expected, call_main, tiny_options, tmp_path, monkeypatch
 ):
     script = importlib.import_module(method)
-    fisher_information = script.fisher_information
-    measured = []
+    sample_gradients = script.sample_gradients
+    calls = []
 
-    def recording(generator, critic, y, *arguments):
-        measured.append(y.tolist())
-        return fisher_information(generator, critic, y, *arguments)
+    def recording(generator, y, z, v):
+        assert not generator.training
+        calls.append((y.tolist(), generator.linear.weight.detach().clone()))
+        return sample_gradients(generator, y, z, v)
 
-    monkeypatch.setattr(script, "fisher_information", recording)
-    assert call_main(script, *tiny_options(method, tmp_path)) is None
-    assert measured == [[0], [0, 1]]
+    monkeypatch.setattr(script, "sample_gradients", recording)
+    options = [*tiny_options(method, tmp_path), "--categories-per-task", together]
+    assert call_main(script, *options) is None
+    assert [categories for categories, _ in calls] == expected
+    for task, (_, weight) in enumerate(calls, start=1):
+        saved = load(tmp_path / f"task_{task}.pt")["generator"]
+        assert torch.equal(weight, saved["linear.weight"])
+    # θ* in the checkpoint of the end is that of the last measurement
+    anchor = load(tmp_path / "checkpoint.pt")["networks"]["anchor"]
+    assert any(torch.equal(star, saved["linear.weight"]) for star in anchor.values())
 
 
-@pytest.mark.parametrize("method", ["ewc", "rewc"])
-def test_the_modes_do_the_same_until_two_tasks_are_past(
+@both
+def test_the_generator_minimises_its_loss_and_lambda_times_the_penalty(
+    method, record, call_main, tiny_options, tmp_path
+):
+    script = importlib.import_module(method)
+    generator_calls = record(script, "generator_loss")
+    penalties = record(script, "ewc_penalty")
+    options = [*tiny_options(method, tmp_path), "--num-tasks", 2, "--lambda-ewc", 50]
+    assert call_main(script, *options) is None
+    values = [value for _, value in penalties]
+    # Nothing is held in the first task, and nothing has moved at the first step of the second
+    assert values[:5] == [0] * 5
+    assert min(values[5:]) > 0
+    lines = losses(tmp_path)
+    assert [line["ewc"] for line in lines] == values
+    expected = [loss + 50 * value for (_, loss), value in zip(generator_calls, values)]
+    assert [line["generator"] for line in lines] == pytest.approx(expected)
+
+    # The penalty at the third step of the second task, from what was saved
+    star = load(tmp_path / "task_1.pt")
+    weights = load(tmp_path / "snapshots/task_2_step_000002.pt")["generator"]
+    kept = load(tmp_path / "checkpoint.pt")["networks"]
+    generator = make_generator(**star["config"])
+    distances = []
+    for name, _ in generator.named_parameters():
+        distances.append((weights[name] - star["generator"][name]).double())
+    if method == "rewc":
+        rotations = rewc.Rotations(generator)
+        rotations.load_state_dict(kept["rotations"])
+        distances = brute_force_rotations(generator, rotations.double())(distances)
+    fisher = kept["fisher"].values()
+    total = sum((f * d.square()).sum() for f, d in zip(fisher, distances, strict=True))
+    assert values[4 + 2] == pytest.approx(total.item() / 2, rel=1e-4)
+
+
+@both
+def test_without_the_penalty_they_are_fine_tuning_bit_for_bit(
     method, call_main, tiny_options, finished, tmp_path
 ):
     script = importlib.import_module(method)
-    runs = {"fresh": finished(method)}
-    for mode in ("online", "mean"):
-        runs[mode] = tmp_path / mode
-        options = tiny_options(method, runs[mode])
-        assert call_main(script, *options, "--ewc-mode", mode) is None
-    for one, other in itertools.combinations(runs.values(), 2):
-        for name, equal in [("task_1.pt", True), ("task_2.pt", True), ("task_3.pt", False)]:
-            ours, theirs = load(one / name)["generator"], load(other / name)["generator"]
-            assert same_weights(ours, theirs) == equal
-
-
-def test_without_the_penalty_ewc_is_fine_tuning_bit_for_bit(
-    call_main, tiny_options, finished, tmp_path
-):
-    assert call_main(ewc, *tiny_options("ewc", tmp_path), "--lambda-ewc", 0) is None
+    assert call_main(script, *tiny_options(method, tmp_path), "--lambda-ewc", 0) is None
     assert_same_weights(tmp_path, finished("sft"))
-
-
-def test_without_the_penalty_a_step_of_rewc_is_one_of_fine_tuning_up_to_rounding(
-    call_main, tiny_options, tmp_path
-):
-    states = []
-    for script, own in [(sft, []), (rewc, ["--lambda-ewc", 0])]:
-        run_dir = tmp_path / script.METHOD
-        options = [*tiny_options(script.METHOD, run_dir), "--iters", 1, "--num-tasks", 1]
-        assert call_main(script, *options, *own) is None
-        states.append(load(run_dir / "task_1.pt")["generator"])
-    # Batch norm cancels these biases, so that their gradients are nothing but rounding
-    cancelled = {"linear.bias", "deconvs.0.bias", "deconvs.1.bias"}
-    cancelled |= {name for name in states[0] if "standing_mean" in name}
-    for name in states[0].keys() - cancelled:
-        torch.testing.assert_close(states[1][name], states[0][name], rtol=1e-3, atol=1e-5)

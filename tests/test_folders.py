@@ -1,8 +1,10 @@
 """Folders of images: which files are images, which folders categories or splits; errors."""
 
+import argparse
 import io
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,8 +17,9 @@ from conftest import ROOT, TINY, photograph, refused
 from PIL import Image
 
 import prepare
-from common import load_dataset, use_any_encoding
-from datafiles.cache import hold_out
+from common import add_data_options, load_dataset, use_any_encoding
+from datafiles import build
+from datafiles.build import hold_out
 from datafiles.decode import decode
 from datafiles.folders import list_files
 from datafiles.names import natural_order, parse_categories, write_categories
@@ -80,7 +83,7 @@ def test_a_folder_is_read_in_order_with_a_tenth_held_out(photos):
         assert sorted(train + test) == sorted(every)
 
 
-@pytest.mark.parametrize("train, test", [("", "test"), ("train", "test"), ("train", "val")])
+@pytest.mark.parametrize("train, test", [("train", "test"), ("train", "val")])
 def test_a_test_split_that_is_there_is_used(photos, tmp_path, train, test):
     target = tmp_path / "split"
     shutil.copytree(photos, target / train)
@@ -89,7 +92,9 @@ def test_a_test_split_that_is_there_is_used(photos, tmp_path, train, test):
     assert counts(target) == dict.fromkeys(CATEGORIES, 20)
     assert counts(target, "test") == dict.fromkeys(CATEGORIES, 2)
     shutil.rmtree(target / test / "barn")
-    assert f"the test split has no {target / test / 'barn'}" in refused("folder", target, "train")
+    message = refused("folder", target, "train")
+    assert f"{target / test} has no category barn; it has attic, cellar; expected" in message
+    assert f"use --data-dir={target / 'train'} (a tenth is held out for tests)" in message
 
 
 def test_another_image_leaves_the_held_out_ones_held_out(photos):
@@ -137,7 +142,7 @@ def test_natural_order_changes_the_order_of_numbers_only():
 
 @pytest.mark.parametrize(
     "train, test",
-    [("Training", "Testing"), ("TRAIN", "Validation"), ("train", "valid"), ("", "Test")],
+    [("Training", "Testing"), ("TRAIN", "Validation"), ("train", "valid")],
 )
 def test_splits_are_found_in_their_usual_spellings(tmp_path, train, test):
     for category in ("beach", "city"):
@@ -147,74 +152,240 @@ def test_splits_are_found_in_their_usual_spellings(tmp_path, train, test):
     assert counts(tmp_path, "test") == {"beach": 3, "city": 3}
 
 
-def test_a_flat_split_beside_the_categories_is_left_out_with_a_line(tmp_path, capsys):
-    for category in ("beach", "city", "test", "train"):
-        write_images(tmp_path / category, 8)
-    assert counts(tmp_path) == {"beach": 6, "city": 6}
-    output = capsys.readouterr().out
-    assert "data: left out, as a split needs category folders in it: train, test" in output
-    assert len([line for line in output.splitlines() if "left out" in line]) == 1
-    # Whoever asks for a category of that name gets it.
-    assert counts(tmp_path, categories="beach,test") == {"beach": 6, "test": 6}
-    assert "needs category folders in it: train in" in capsys.readouterr().out
+def write_tree(root, folders):
+    """Six images in each of these folders; names of other files become text files."""
+    for name in folders.split():
+        if name.endswith((".txt", ".md", ".json", ".zip", ".parquet")):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text("no image")
+        else:
+            write_images(root / name, 6)
+    return root
 
 
-def test_flat_splits_without_categories_are_refused(tmp_path):
-    write_images(tmp_path / "train", 8)
-    write_images(tmp_path / "test", 8)
-    message = refused("folder", tmp_path, "train")
-    assert "train, test: no category folders in it" in message and "train/<category>/" in message
+COMMAND = "if the categories are {}, use {}"
+TREES = {
+    "splits of another name, and a folder around": (
+        "training_set/training_set/cats training_set/training_set/dogs "
+        "test_set/test_set/cats test_set/test_set/dogs",
+        "found folders named like splits: test_set, training_set",
+        COMMAND.format("cats, dogs", "--data-dir={}/training_set/training_set"),
+    ),
+    "three splits": (
+        "seg_train/seg_train/sea seg_train/seg_train/street "
+        "seg_test/seg_test/sea seg_test/seg_test/street seg_pred/seg_pred",
+        "found folders named like splits: seg_pred, seg_test, seg_train",
+        COMMAND.format("sea, street", "--data-dir={}/seg_train/seg_train"),
+    ),
+    "flat splits": (
+        "train test",
+        "found folders named like splits: test, train",
+        "those that are categories all the same, name in --categories",
+    ),
+    "flat splits of a word in a name": (
+        "trainA trainB testA testB",
+        "found folders named like splits: testA, testB, trainA",
+        "those that are categories all the same, name in --categories",
+    ),
+    "a split beside categories": (
+        "beach city test/beach test/city",
+        "found folders named like splits: test",
+        "to learn only the other folders, use --categories=beach,city",
+    ),
+    "splits inside categories": (
+        "cats/train cats/test dogs/train dogs/test",
+        "found splits inside categories: cats/test, cats/train, dogs/test, …",
+        "move cats/test to test/cats",
+    ),
+    "other names in the test split": (
+        "train/Coast train/forest test/coast test/forest",
+        "{}/test has no category Coast; it has coast, forest; "
+        "Coast and coast differ only in capitals",
+        "rename one",
+    ),
+    "a test split without labels": (
+        "train/n01/images train/n02/images test/images val/images val/val_annotations.txt",
+        "found folders of images inside folders: n01/images, n02/images",
+        "use --data-dir={}/train --categories='*' (a tenth is held out for tests)",
+    ),
+    "a flat test split": (
+        "train/a train/b train/c train/d test",
+        "{}/test has none of the categories a, b, c, …; it has no folders",
+        COMMAND.format("a, b, c, …", "--data-dir={}/train (a tenth is held out for tests)"),
+    ),
+    "a category for tests only": (
+        "train/beach train/city test/beach test/city test/lake",
+        "{}/test has lake, training has not",
+        COMMAND.format("beach, city", "--data-dir={}/train"),
+    ),
+    "images beside the splits": (
+        "train/beach train/city test/beach test/city extra",
+        "found train and, beside it, extra with images",
+        "move extra away",
+    ),
+    "two folders for one split": (
+        "train/beach train/city Training/beach Training/city",
+        "found Training and train, two folders for one split",
+        "move one of them away",
+    ),
+    "chunks": (
+        "00000 00001 dataset.json",
+        "found dataset.json beside 00000, 00001",
+        "make a folder for each label, or, if these are categories, name them in --categories",
+    ),
+    "one folder of images among others": (
+        "images parts/a.txt attributes/b.txt",
+        "found only one folder with images (images), and files: 6 .png, 2 .txt",
+        "expected <category>/<image>",
+    ),
+    "one folder of categories among others": (
+        "images/001.Auk images/002.Emu parts/a.txt attributes/b.txt",
+        "found folders of images inside folders: images/001.Auk, images/002.Emu",
+        COMMAND.format("001.Auk, 002.Emu", "--data-dir={}/images (a tenth is held out for tests)"),
+    ),
+    "splits inside a folder around": (
+        "data/train2020/beach data/train2020/city data/val2020/beach data/val2020/city",
+        "found folders of images inside folders: data/train2020, data/val2020",
+        COMMAND.format("beach, city", "--data-dir={}/data/train2020"),
+    ),
+    "tables": (
+        "data/train-0.parquet data/train-1.parquet README.md",
+        "found no folder with images, and files: 2 .parquet, 1 .md",
+        "expected <category>/<image>",
+    ),
+    "an archive": (
+        "photos.zip",
+        "found no folder with images, and files: 1 .zip",
+        "unpack photos.zip",
+    ),
+    "folders of categories": (
+        "birds/auk birds/emu fish/cod fish/eel",
+        "found folders of images inside folders: birds/auk, birds/emu, fish/cod, …",
+        "if the categories are birds, fish and hold folders on purpose, use --categories='*'",
+    ),
+}
 
 
-def test_a_flat_test_split_beside_train_is_left_out_with_a_line(tmp_path, capsys):
-    for category in ("beach", "city"):
-        write_images(tmp_path / "train" / category, 20)
-    write_images(tmp_path / "test", 8)
-    write_images(tmp_path / "extra", 8)
-    assert counts(tmp_path, "test") == {"beach": 2, "city": 2}
-    assert counts(tmp_path) == {"beach": 18, "city": 18}
-    output = capsys.readouterr().out
-    assert "needs category folders in it: test" in output
-    assert f"left out, as it lies beside {tmp_path / 'train'}: extra" in output
+@pytest.mark.parametrize("case", TREES)
+def test_what_is_neither_layout_is_refused_before_decoding_with_the_command_meant(
+    tmp_path, case, monkeypatch
+):
+    folders, found, advice = TREES[case]
+    root = write_tree(tmp_path / "my", folders)
+    monkeypatch.setattr(build, "decode", None)
+    message = refused("folder", root, "train")
+    assert message.startswith(f"error: {root}: {found.format(root)}")
+    assert advice.format(root) in message
+    assert len(message) < 500 + 3 * len(str(root))
 
 
-def test_two_folders_for_one_split_are_refused(tmp_path):
-    for split in ("train", "Training"):
-        for category in ("beach", "city"):
-            write_images(tmp_path / split / category, 8)
-    assert "Training and train, expected one folder for train" in refused(
+@pytest.mark.parametrize("case", TREES)
+def test_the_command_that_is_meant_works(tmp_path, case):
+    """What follows "use" in the line is typed, and learns no split as a category."""
+    root = write_tree(tmp_path, TREES[case][0])
+    commands = refused("folder", root, "train").split(", use ")[1:]
+    for command in commands:
+        options = shlex.split(command.split(" (")[0].split(";")[0])
+        options = dict(option.split("=", 1) for option in options)
+        categories = options.get("--categories", "")
+        names = load(options.get("--data-dir", root), categories=categories)[2]
+        assert len(names) > 1
+        assert not any("train" in name or "test" in name for name in names)
+
+
+def test_names_in_categories_and_a_star_allow_folders_inside_and_names_of_splits(tmp_path):
+    write_tree(tmp_path, "beach/a/b beach/c zoo/pictures zoo")
+    assert counts(tmp_path, categories="*") == {"beach": 10, "zoo": 10}
+    assert list(counts(tmp_path, categories="zoo,beach")) == ["zoo", "beach"]
+    write_tree(tmp_path, "test")
+    assert list(counts(tmp_path, categories="test,beach")) == ["test", "beach"]
+    for categories in ("", "*"):
+        message = refused("folder", tmp_path, "train", categories=categories)
+        assert "found folders named like splits: test" in message
+    write_tree(tmp_path, "test/more")  # so it holds folders, as a split does
+    message = refused("folder", tmp_path, "train", categories="test,beach")
+    assert "found folders named like splits: test" in message
+
+
+@pytest.mark.parametrize("deeper", ["", "parts/"])
+@pytest.mark.parametrize("categories", ["*", "cats,dogs"])
+def test_splits_inside_categories_are_never_learned(tmp_path, categories, deeper):
+    for category in ("cats", "dogs"):
+        write_tree(tmp_path / category, f"{deeper}train {deeper}test")
+    message = refused("folder", tmp_path, "train", categories=categories)
+    assert f"found splits inside categories: cats/{deeper}test" in message
+    assert f"move cats/{deeper}test to test/cats" in message and "use --" not in message
+
+
+def test_a_star_with_a_test_split_without_labels_is_led_to_the_training_split(tmp_path):
+    write_tree(tmp_path, TREES["a test split without labels"][0])
+    message = refused("folder", tmp_path, "train", categories="*")
+    assert f"{tmp_path / 'test'} has none of the categories n01, n02; it has images" in message
+    assert f"use --data-dir={tmp_path / 'train'} --categories='*'" in message
+    assert counts(tmp_path / "train", categories="*") == {"n01": 4, "n02": 4}
+
+
+def test_a_star_keeps_the_splits(tmp_path):
+    write_tree(tmp_path, "train/beach/a train/city test/beach test/city/b")
+    assert counts(tmp_path, categories="*") == {"beach": 6, "city": 6}
+    assert counts(tmp_path, "test", categories="*") == {"beach": 6, "city": 6}
+
+
+def test_whoever_names_folders_of_either_level_means_them(tmp_path):
+    write_tree(tmp_path, "train/steam train/diesel bus car")
+    assert list(counts(tmp_path, categories="bus,car")) == ["bus", "car"]
+    assert list(counts(tmp_path, categories="steam,diesel")) == ["steam", "diesel"]
+    assert "found train and, beside it, bus, car with images" in refused(
         "folder", tmp_path, "train"
     )
 
 
-def test_a_second_test_split_and_categories_without_training_images_are_told(tmp_path, capsys):
-    for split in ("train", "test", "val"):
-        for category in ("beach", "city"):
-            write_images(tmp_path / split / category, 5)
-    write_images(tmp_path / "test" / "lake", 5)
+@pytest.mark.parametrize("name", ["contest", "Valley", "protest", "straining", "devil", "Oval"])
+def test_a_word_that_only_contains_a_splits_is_a_category(tmp_path, name):
+    write_tree(tmp_path, f"{name} beach")
+    assert sorted(counts(tmp_path)) == sorted([name, "beach"])
+
+
+@pytest.mark.parametrize(
+    "name", ["TRAIN", "valSet", "x_test", "testdata", "MNISTTrain", "train2017", "my test images"]
+)
+def test_a_word_that_is_a_splits_is_no_category(tmp_path, name):
+    write_tree(tmp_path, "beach city")
+    write_images(tmp_path / name, 6)
+    assert f"found folders named like splits: {name}" in refused("folder", tmp_path, "train")
+
+
+def test_other_splits_beside_are_left_out_with_a_line(tmp_path, capsys):
+    write_tree(tmp_path, "train/beach train/city test/beach test/city val/beach test2 notes/a.txt")
+    assert counts(tmp_path, "test") == {"beach": 6, "city": 6}
     counts(tmp_path)
-    output = capsys.readouterr().out
-    assert f"left out: {tmp_path / 'val'}; the test split is {tmp_path / 'test'}" in output
-    assert f"no training images: {tmp_path / 'test'}: lake" in output
+    beside = f"left out, as it lies beside {tmp_path / 'train'}: test2, val"
+    assert beside in capsys.readouterr().out
 
 
-def test_a_category_that_holds_categories_is_asked_about(tmp_path, capsys):
-    for split in ("seg_train", "seg_test"):
-        for category in ("beach", "city"):
-            write_images(tmp_path / split / category, 4)
-    write_images(tmp_path / "zoo" / "pictures", 8)  # one sub-folder: nothing to ask
-    assert list(counts(tmp_path)) == ["seg_test", "seg_train", "zoo"]
-    lines = [line for line in capsys.readouterr().out.splitlines() if "is one category" in line]
-    assert len(lines) == 2 and "(beach, city)" in lines[0]
-    assert f"use --data-dir {tmp_path / 'seg_test'}" in lines[0]
+def test_a_name_in_other_capitals_is_told(tmp_path):
+    write_tree(tmp_path, "Beach city lake sea wood")
+    message = refused("folder", tmp_path, "train", categories="beach,city")
+    assert "has no category beach; it has Beach, city, lake, …" in message
+    assert "beach and Beach differ only in capitals" in message
+
+
+def test_lists_of_many_are_shortened(tmp_path):
+    for number in range(40):
+        write_images(tmp_path / "train" / f"n{number}", 1)
+    write_images(tmp_path / "test" / "n0", 1)
+    message = refused("folder", tmp_path, "train")
+    assert "has no category n1, n2, n3, …; it has n0; expected" in message
+    assert len(message) < 400 + 3 * len(str(tmp_path))
 
 
 def test_a_folder_around_the_categories_is_named_as_a_shell_takes_it(tmp_path):
     for category in ("beach", "city"):
         write_images(tmp_path / "my photos" / category, 8)
     message = refused("folder", tmp_path, "train")
-    inner = tmp_path / "my photos"
-    assert f"if the categories or splits are beach, city, use --data-dir '{inner}'" in message
+    assert (
+        f"if the categories are beach, city, use --data-dir='{tmp_path / 'my photos'}'" in message
+    )
 
 
 def test_an_empty_training_folder_needs_no_test_folder(tmp_path, capsys):
@@ -238,7 +409,11 @@ def test_images_at_any_depth_count_and_hidden_files_do_not(photos):
     (photos / "barn" / "loop").symlink_to(photos)
     assert len(list_files(photos / "attic")) == 21
     assert len(list_files(photos / "barn")) == 61  # with attic, cellar and itself, once
-    assert sum(len(load(photos, split)[0]) for split in ("train", "test")) == 21 + 61 + 20
+    assert "found folders of images inside folders: attic/deeper" in refused(
+        "folder", photos, "train"
+    )
+    sums = [len(load(photos, split, categories="*")[0]) for split in ("train", "test")]
+    assert sum(sums) == 21 + 61 + 20
 
 
 @pytest.mark.parametrize("suffix", ["jfif", "ppm", "jp2", "tif", ""])
@@ -247,6 +422,13 @@ def test_what_pillow_opens_is_an_image_whatever_its_name(tmp_path, suffix):
         write_images(tmp_path / category, 10, "png")
         write_images(tmp_path / category, 10, suffix, first=10)
     assert counts(tmp_path) == {"beach": 18, "city": 18}
+
+
+def test_a_category_is_one_also_where_no_file_is_named_as_an_image(tmp_path):
+    for category in ("beach", "city"):
+        write_images(tmp_path / category, 6, "")
+        (tmp_path / category / "00.txt").write_text("no image")
+    assert counts(tmp_path) == {"beach": 4, "city": 4}
 
 
 def test_files_that_are_no_images_are_counted_by_suffix(tmp_path, capsys):
@@ -270,10 +452,11 @@ def test_a_category_without_any_image_says_what_its_files_are(tmp_path):
         for number in range(8):
             (tmp_path / category / f"{number}.heic").write_bytes(b"ftypheic")
     message = refused("folder", tmp_path, "train")
-    assert "found 0 usable categories" in message and "8 .heic" in message
+    assert "found no folder with images, and files: 16 .heic" in message
     write_images(tmp_path / "lake", 8)
     message = refused("folder", tmp_path, "train", categories="beach,lake")
-    assert "category beach has 0 training and 0 test images" in message and "8 .heic" in message
+    assert "category beach has 0 training and 0 test images" in message
+    assert "left out: 8 files, the first 0.heic: no image that Pillow opens" in message
 
 
 def test_unreadable_images_are_named_with_the_reason_and_left_out(photos, capsys):
@@ -351,15 +534,17 @@ def test_unusable_folders_end_in_one_clear_line(photos, tmp_path):
         return refused("folder", photos, "train", **options)
 
     assert "is no folder" in refused("folder", tmp_path / "nowhere", "train")
-    assert "found 0 usable categories" in refused("folder", photos / "attic", "train")
-    assert "no sub-folder zoo; found attic, barn, cellar" in fails(categories="zoo,attic")
+    assert "found no folder with images, and files: 7 .png, 7 .jpg, 6 .webp" in refused(
+        "folder", photos / "attic", "train"
+    )
+    assert "no category zoo; it has attic, barn, cellar" in fails(categories="zoo,attic")
     assert "expected different names" in fails(categories="attic,attic")
     assert "found 1 usable categories (attic)" in fails(categories="attic")
     assert "expected at least 4" in fails(images_per_category=3)
     write_images(photos / "few", 5)
     message = fails()
     assert "category few has 3 training and 2 test images" in message
-    assert "--categories attic,barn,cellar" in message
+    assert "--categories=attic,barn,cellar" in message
     shutil.rmtree(photos / "few")
     for path in (photos / "barn").iterdir():
         path.write_bytes(b"broken")
@@ -407,7 +592,7 @@ def test_a_name_with_a_comma_stands_in_quotes(tmp_path):
         write_images(tmp_path / name, 6)
     assert load(tmp_path, categories='Rome, "Paris, France"')[2] == ["Rome", "Paris, France"]
     message = refused("folder", tmp_path, "train", categories="Paris, France")
-    assert "no sub-folder Paris, France; found Paris, France" in message
+    assert "none of the categories Paris, France; it has Paris, France" in message
     assert "those with a comma in double quotes" in refused(
         "folder", tmp_path, "train", categories='"Paris, France'
     )
@@ -427,8 +612,54 @@ def test_a_run_learns_and_saves_names_in_any_encoding(tmp_path, call_main):
 
 
 def test_what_an_error_suggests_for_categories_can_be_typed():
-    names = ["a", "b, c", 'say "x", y', '"', "it's", "日本"]
-    done = subprocess.run(
-        ["sh", "-c", f"printf %s {write_categories(names)}"], capture_output=True, encoding="utf-8"
-    )
-    assert parse_categories(done.stdout) == names
+    parser = argparse.ArgumentParser()
+    add_data_options(parser)
+    for names in [["a", "b, c", 'say "x", y', '"', "it's", "日本"], ["-old", "new"], ["*", "$x"]]:
+        command = f'printf "%s\\n" {write_categories(names)}'
+        done = subprocess.run(["sh", "-c", command], capture_output=True, encoding="utf-8")
+        options = parser.parse_args(done.stdout.splitlines())
+        assert parse_categories(options.categories) == names
+
+
+def test_a_name_that_begins_with_a_hyphen_is_learned_as_the_advice_says(tmp_path):
+    write_tree(tmp_path, "-old new test")
+    message = refused("folder", tmp_path, "train")
+    assert "to learn only the other folders, use --categories=-old,new;" in message
+    assert list(counts(tmp_path, categories="-old,new")) == ["-old", "new"]
+
+
+def test_a_category_of_many_more_is_not_written_out():
+    names = [str(number) for number in range(31)]
+    assert write_categories(names) == "--categories with their names, separated by commas"
+    assert write_categories(names[1:]).count(",") == 29
+
+
+@pytest.mark.parametrize("option", ["data_dir", "cache_dir", "categories"])
+def test_line_ends_of_windows_are_refused_or_stripped(tmp_path, option):
+    """Where a list of options has them, they stand behind the last option."""
+    write_tree(tmp_path / "photos", "beach city")
+    options = {"data_dir": tmp_path / "photos", "categories": "beach,city", "split": "train"}
+    options[option] = f"{options.get(option, tmp_path / 'cache')}\r"
+    if option == "categories":
+        assert load_dataset("folder", **options)[2] == ["beach", "city"]
+        options[option] = "bea\tch,city"
+    before = sorted(tmp_path.rglob("*"))
+    message = refused("folder", **options)
+    assert f"--{option.replace('_', '-')} is " in message and "control characters" in message
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_with_a_line_end_in_its_name_is_named(tmp_path):
+    write_tree(tmp_path, "beach city")
+    write_images(tmp_path / "crlf\r", 6)
+    message = refused("folder", tmp_path, "train")
+    assert r"found a folder 'crlf\r'; expected" in message and "rename it" in message
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    write_tree(tmp_path, "beach city")
+    for folder in ("beach", "docs"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        os.mkfifo(tmp_path / folder / "pipe.png")
+        (tmp_path / folder / "link.png").symlink_to(tmp_path / folder / "pipe.png")
+    assert counts(tmp_path) == {"beach": 4, "city": 4}

@@ -147,14 +147,12 @@ class Graph:
     steps = 0
 
     def __init__(self, update, real_images):
-        self.update, self.real_images, self.warm = update, real_images, False
-        real_images.keep_batches()
+        self.update, self.warm = update, False
 
     def __call__(self):
         Graph.steps += 1
         if Graph.before_step:
             Graph.before_step(Graph.steps)
-        self.real_images.load_batches()
         self.operations.in_update = self.warm
         try:
             losses = self.update()
@@ -186,8 +184,6 @@ def gpu(monkeypatch):
         "device_count": 1,
         "set_device": None,
         "get_device_name": "imitated GPU",
-        "get_rng_state": torch.get_rng_state(),
-        "set_rng_state": None,
         "synchronize": None,
     }.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
@@ -227,17 +223,19 @@ def stop_at(step):
 
 def on_gpu(options, method, run_dir):
     more = ["--device", "cuda", "--num-tasks", 2, "--iters", 4]
-    if method in ("ewc", "rewc"):  # few samples; of the critic, as its way is the longer one
-        more += ["--fisher-samples", 16, "--fisher", "critic"]
+    more += ["--fisher-samples", 16] if method in ("ewc", "rewc") else []
     more += ["--covariance-samples", 16] if method == "rewc" else []
     return [*options(method, run_dir), *more]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method, together", [*((method, 1) for method in METHODS), ("mergan_jtr", 2)]
+)
 def test_a_method_trains_stops_and_resumes(
-    method, gpu, call_main, tiny_options, tmp_path, monkeypatch
+    method, together, gpu, call_main, tiny_options, tmp_path, monkeypatch
 ):
-    script, options = importlib.import_module(method), on_gpu(tiny_options, method, tmp_path)
+    script = importlib.import_module(method)
+    options = [*on_gpu(tiny_options, method, tmp_path), "--categories-per-task", together]
     monkeypatch.setattr(Graph, "before_step", stop_at(3))
     tasks = [2] if method == "joint" else [1, 2]  # joint.py learns all at once
     assert f"stopped at task {tasks[0]}, step 3" in call_main(script, *options)

@@ -45,9 +45,11 @@ def test_data_files_import_nothing_else_of_ours(module):
     assert all(name.startswith("datafiles") for name in GRAPH[module])
 
 
-def test_common_imports_data_files_and_layers_only_and_prepare_stands_on_common():
-    imported = [name for name in GRAPH["common"] if not name.startswith("datafiles")]
-    assert imported == ["layers"] and not GRAPH["layers"]
+def test_common_stands_on_files_data_and_layers_and_prepare_stands_on_common():
+    imported = {name for name in GRAPH["common"] if not name.startswith("datafiles")}
+    assert imported == {"files", "layers", "resume"}
+    assert GRAPH["resume"] == {"files"}
+    assert not GRAPH["files"] and not GRAPH["layers"]
     assert "common" in GRAPH["prepare"]
     assert not [name for name, others in GRAPH.items() if "prepare" in others]
 

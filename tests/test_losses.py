@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import metrics
+from conftest import metrics, write_bars
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -162,7 +162,7 @@ def test_generator_gains_from_high_scores_and_the_right_category():
 
 
 @torch.no_grad()
-def test_jtr_losses_times_past_categories_are_the_sums_of_the_means_of_each():
+def test_losses_times_categories_are_the_sums_of_the_means_of_each():
     torch.manual_seed(0)
     critic = Critic(5, 1, width=2).double()
     past = torch.tensor([0, 1, 2])
@@ -174,9 +174,9 @@ def test_jtr_losses_times_past_categories_are_the_sums_of_the_means_of_each():
         of_critic += score_fake.mean() - score_replay.mean()
         of_critic += 0.7 * mean_cross_entropy(logits_replay, [c] * 4)
         of_generator += -score_fake.mean() + 0.7 * mean_cross_entropy(logits_fake, [c] * 4)
-    found = 3 * mergan_jtr.critic_loss(critic, replay, fake, past, 0.7)
+    found = 3 * sft.critic_loss(critic, replay, fake, past, 0.7)
     torch.testing.assert_close(found, of_critic)
-    found = 3 * mergan_jtr.generator_loss(critic, fake, past, 0.7)
+    found = 3 * sft.generator_loss(critic, fake, past, 0.7)
     torch.testing.assert_close(found, of_generator)
 
 
@@ -204,85 +204,95 @@ def test_equal_generators_give_the_critic_no_gradient_from_replay(
     assert of_replay < 1e-6
 
 
-def test_replay_alignment_is_half_the_squared_pixel_differences_over_past_categories():
+def test_replay_alignment_is_half_the_squared_pixel_differences():
     torch.manual_seed(0)
     fake, replay = torch.randn(2, 3 * 2, 1, 4, 4, dtype=torch.float64)
     total = 0.0
     for a, b in zip(fake.flatten().tolist(), replay.flatten().tolist()):
         total += (a - b) ** 2
-    torch.testing.assert_close(mergan_ra.replay_alignment(fake, replay, 3).item(), total / 2 / 3)
+    torch.testing.assert_close(mergan_ra.replay_alignment(fake, replay, 1).item(), total / 2)
 
 
 @pytest.fixture
-def record(monkeypatch):
-    """A function that records the arguments and the value of every call of a module's function."""
-
-    def replace(module, name):
-        function = getattr(module, name)
-        calls = []
-
-        def recording(*arguments):
-            value = function(*arguments)
-            calls.append((arguments, value.item()))
-            return value
-
-        monkeypatch.setattr(module, name, recording)
-        return calls
-
-    return replace
+def four_categories(tmp_path):
+    """Options for a data set of four categories."""
+    (tmp_path / "four").mkdir()
+    write_bars(tmp_path / "four", train=80, test=20, categories=4)
+    return ["--data-dir", tmp_path / "four"]
 
 
-def test_jtr_trains_on_the_current_category_and_the_sum_over_past_ones(
-    record, call_main, tiny_options, tmp_path
+ONE_BY_ONE = [[0], [1], [0], [2], [0, 1], [3], [0, 1, 2]]
+TWO_BY_TWO = [[0, 1], [2, 3], [0, 1]]
+
+
+@pytest.mark.parametrize("replay", ["share", "full"])
+@pytest.mark.parametrize("together, categories", [(1, ONE_BY_ONE), (2, TWO_BY_TWO)])
+def test_jtr_weighs_a_past_category_as_a_new_one_or_all_past_ones_together(
+    replay, together, categories, record, four_categories, call_main, tiny_options, tmp_path
 ):
     critic_calls = record(mergan_jtr, "critic_loss")
     generator_calls = record(mergan_jtr, "generator_loss")
-    options = tiny_options("mergan_jtr", tmp_path)
+    options = [*tiny_options("mergan_jtr", tmp_path / "run"), *four_categories]
+    options += ["--categories-per-task", together, "--replay", replay]
     one_step = ["--iters", 1, "--critic-steps", 1, "--lambda-gp", 3, "--lambda-cls", 0.5]
     assert call_main(mergan_jtr, *options, *one_step) is None
 
     # Arguments of each call: categories, size of the batch, λ
-    categories = [[0], [1], [0], [2], [0, 1]]
     assert [arguments[3].tolist() for arguments, _ in critic_calls] == categories
     assert [arguments[2].tolist() for arguments, _ in generator_calls] == categories
-    assert [len(arguments[1]) for arguments, _ in critic_calls] == [12] * 5
+    is_past = [y[0] == 0 and number > 0 for number, y in enumerate(categories)]
+    for y, past, (arguments, _) in zip(categories, is_past, critic_calls):
+        full = past and replay == "full"
+        assert len(arguments[1]) == (12 * len(y) if full else 12)
     assert all(arguments[-1] == 0.5 for arguments, _ in critic_calls + generator_calls)
 
-    # What each network minimises, which the log has
-    lines = metrics(tmp_path)
+    # What each network minimises, which the log has; a loss is the mean over its categories
+    lines = metrics(tmp_path / "run")
     for name, calls in [("critic", critic_calls), ("generator", generator_calls)]:
-        first, second, past_of_second, third, past_of_third = [value for _, value in calls]
-        expected = [first, second + past_of_second, third + 2 * past_of_third]
+        expected = []
+        for y, past, (_, value) in zip(categories, is_past, calls):
+            if past:
+                weight = len(y) if replay == "share" else 1
+                expected[-1] += weight * value / together
+            else:
+                expected.append(value)
         if name == "critic":
             penalties = [3 * line["gradient_penalty"] for line in lines]
             expected = [loss + penalty for loss, penalty in zip(expected, penalties)]
         assert [line[name] for line in lines] == pytest.approx(expected)
 
 
-def test_ra_aligns_on_the_same_z_and_trains_the_critic_only_on_the_current_category(
-    record, call_main, tiny_options, tmp_path
+@pytest.mark.parametrize("replay", ["share", "full"])
+@pytest.mark.parametrize("alignment", ["equation", "code"])
+def test_ra_aligns_on_the_same_z_with_the_weight_of_the_equation_or_of_the_code(
+    alignment, replay, record, call_main, tiny_options, tmp_path
 ):
     critic_calls = record(mergan_ra, "critic_loss")
     generator_calls = record(mergan_ra, "generator_loss")
     alignments = record(mergan_ra, "replay_alignment")
-    options = tiny_options("mergan_ra", tmp_path)
+    options = [*tiny_options("mergan_ra", tmp_path), "--alignment", alignment, "--replay", replay]
     two_steps = ["--iters", 2, "--critic-steps", 1, "--lambda-ra", 0.25]
     assert call_main(mergan_ra, *options, *two_steps) is None
 
+    # The critic learns only from the current category
     categories = [arguments[3].tolist() for arguments, _ in critic_calls]
     assert categories == [[0], [0], [1], [1], [2], [2]]
-    sizes = [(len(fake), num_past) for (fake, _, num_past), _ in alignments]
-    assert sizes == [(12, 1), (12, 1), (12, 2), (12, 2)]
-    for (fake, replay, _), _ in alignments:
-        assert fake.requires_grad
-        assert not replay.requires_grad
-
     # In the first step of a task both generators still paint the same
     values = [0, 0] + [value for _, value in alignments]
     assert values[2] == values[4] == 0
-    assert values[3] > 0
-    assert values[5] > 0
+    assert min(values[3], values[5]) > 0
     lines = metrics(tmp_path)
     assert [line["alignment"] for line in lines] == values
     expected = [loss + 0.25 * value for (_, loss), value in zip(generator_calls, values)]
     assert [line["generator"] for line in lines] == pytest.approx(expected)
+
+    # The equation: ½ E ‖G_t(z,c) − G_{t−1}(z,c)‖² times the size of a batch, however many are past
+    for past, ((fake, replayed, _), value) in zip([1, 1, 2, 2], alignments, strict=True):
+        assert len(fake) == len(replayed) == (12 if replay == "share" else 12 * past)
+        assert fake.requires_grad
+        assert not replayed.requires_grad
+        squares = [(a - b).square().sum().item() for a, b in zip(fake, replayed)]
+        expected = 12 * sum(squares) / len(squares) / 2
+        if alignment == "code":
+            expected = expected / past if replay == "share" else expected * past
+        assert value == pytest.approx(expected)

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import pickle
 import shutil
+import tarfile
 import zipfile
 
 import numpy as np
@@ -13,6 +14,7 @@ from conftest import TINY, refused
 from torchvision.datasets import CIFAR10, EMNIST, KMNIST, FashionMNIST, utils
 
 from common import load_dataset
+from datafiles import official as official_files
 from datafiles.idx import write_idx
 
 CLASSES = {"fashion": FashionMNIST, "kmnist": KMNIST, "emnist": EMNIST, "cifar10": CIFAR10}
@@ -77,6 +79,9 @@ def official(tmp_path, monkeypatch):
     """A folder with small files of all four data sets, as torchvision leaves them."""
     for name in ("FashionMNIST", "KMNIST"):
         write_digits(tmp_path / name / "raw")
+    files = (tmp_path / "FashionMNIST" / "raw").iterdir()
+    checksums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in files}
+    monkeypatch.setattr(official_files, "FASHION_MD5", checksums)
     write_letters(tmp_path / "EMNIST" / "raw")
     write_cifar10(tmp_path / "cifar-10-batches-py", monkeypatch)
     return tmp_path
@@ -176,29 +181,124 @@ def test_what_cannot_be_fetched_is_told_with_addresses_checksums_and_folder(
         assert f"(MD5 {md5})" in message
 
 
-def test_files_of_cifar10_with_another_checksum_are_fetched_again(official, no_network):
-    path = official / "cifar-10-batches-py" / "data_batch_3"
+def pack(path, level):
+    """Replace a file by a gzip file of its own name and .gz; returns its path and MD5."""
+    packed = path.with_name(path.name + ".gz")
+    packed.write_bytes(gzip.compress(path.read_bytes(), level))
+    path.unlink()
+    return packed, hashlib.md5(packed.read_bytes()).hexdigest()
+
+
+FILES = {
+    "fashion": "FashionMNIST/raw/train-labels-idx1-ubyte",
+    "cifar10": "cifar-10-batches-py/data_batch_3",
+}
+
+
+@pytest.mark.parametrize("dataset", FILES)
+def test_a_file_with_another_checksum_is_named_with_both_and_kept(official, no_network, dataset):
+    path = official / FILES[dataset]
+    right = hashlib.md5(path.read_bytes()).hexdigest()
     path.write_bytes(path.read_bytes()[:-1])
-    assert "CIFAR10 could not be fetched" in refused("cifar10", official, "train")
-    assert no_network == [CIFAR10.url]
+    wrong = hashlib.md5(path.read_bytes()).hexdigest()
+    message = refused(dataset, official, "train")
+    assert f"{path} has MD5 {wrong}, expected {right}; delete it to have it fetched" in message
+    assert hashlib.md5(path.read_bytes()).hexdigest() == wrong and not no_network
 
 
-def test_packed_files_that_a_user_put_there_are_verified_and_unpacked(
-    official, tmp_path, no_network, monkeypatch
-):
-    raw = official / "FashionMNIST" / "raw"
+@pytest.mark.parametrize("level", [1, 9])
+def test_another_packing_of_the_right_content_is_taken(official, no_network, level):
     before = load_dataset("fashion", official, "train")
-    resources = []
-    for name, _ in FashionMNIST.resources:
-        path = raw / name.removesuffix(".gz")
-        (raw / name).write_bytes(gzip.compress(path.read_bytes()))
-        path.unlink()
-        resources.append((name, hashlib.md5((raw / name).read_bytes()).hexdigest()))
-    shutil.copytree(raw, tmp_path / "other" / "FashionMNIST" / "raw")
-    assert "could not be fetched" in refused("fashion", official, "train")  # other checksums
-    monkeypatch.setattr(FashionMNIST, "resources", resources)
-    after = load_dataset("fashion", tmp_path / "other", "train")
-    assert torch.equal(after[0], before[0])
+    for path in list((official / "FashionMNIST" / "raw").iterdir()):
+        pack(path, level)
+    assert torch.equal(load_dataset("fashion", official, "train")[0], before[0])
+    path = official / "FashionMNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
+    path.write_bytes(gzip.compress(b"other content"))
+    assert f"{path} has MD5 {hashlib.md5(b'other content').hexdigest()} unpacked" in refused(
+        "fashion", official, "train"
+    )
+    assert not no_network
+
+
+def test_packed_files_of_kmnist_are_verified(official, no_network, monkeypatch):
+    before = load_dataset("kmnist", official, "train")
+    paths = sorted((official / "KMNIST" / "raw").iterdir())
+    checksums = {packed.name: found for packed, found in (pack(path, 9) for path in paths)}
+    name, found = "t10k-images-idx3-ubyte.gz", checksums["t10k-images-idx3-ubyte.gz"]
+    expected = dict(KMNIST.resources)[name]
+    message = refused("kmnist", official, "train")
+    assert f"{official}/KMNIST/raw/" in message and "delete it to have it fetched" in message
+    monkeypatch.setattr(KMNIST, "resources", list({**checksums, name: expected}.items()))
+    message = refused("kmnist", official, "train")
+    assert f"{name} has MD5 {found}, expected {expected}; " in message
+    assert "unpack it, if it is another packing" in message
+    monkeypatch.setattr(KMNIST, "resources", list(checksums.items()))
+    assert torch.equal(load_dataset("kmnist", official, "train")[0], before[0])
+    assert not no_network
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz", "w"])
+def test_any_archive_of_cifar10_with_the_right_content_is_unpacked(official, no_network, mode):
+    before = load_dataset("cifar10", official, "train")
+    folder, archive = official / "cifar-10-batches-py", official / CIFAR10.filename
+    with tarfile.open(archive, mode) as file:
+        file.add(folder, folder.name)
+    shutil.rmtree(folder)
+    assert torch.equal(load_dataset("cifar10", official, "train")[0], before[0])
+    assert not no_network
+
+
+def test_an_archive_of_cifar10_with_other_content_is_named(official, no_network):
+    folder, archive = official / "cifar-10-batches-py", official / CIFAR10.filename
+    (folder / "data_batch_2").write_bytes(b"other")
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(folder, folder.name)
+    for content in (archive.read_bytes(), b"no archive"):
+        shutil.rmtree(folder, ignore_errors=True)
+        archive.write_bytes(content)
+        found = f"MD5 {hashlib.md5(content).hexdigest()}, expected {CIFAR10.tgz_md5}"
+        message = refused("cifar10", official, "train")
+        assert f"{archive} cannot be used (" in message and found in message
+        assert archive.read_bytes() == content and not no_network
+
+
+def test_an_archive_of_emnist_with_another_checksum_is_named(tmp_path, no_network):
+    archive = tmp_path / "EMNIST" / "raw" / "gzip.zip"
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"other")
+    found = hashlib.md5(b"other").hexdigest()
+    message = refused("emnist", tmp_path, "train")
+    assert f"{archive} has MD5 {found}, expected {EMNIST.md5}" in message
+    assert "unpack its emnist-letters files there" in message and not no_network
+
+
+def test_packed_letters_of_emnist_are_read_as_they_are(official, no_network):
+    before = load_dataset("emnist", official, "train")
+    for path in list((official / "EMNIST" / "raw").iterdir()):
+        pack(path, 6)
+    assert torch.equal(load_dataset("emnist", official, "train")[0], before[0])
+    assert not no_network
+
+
+@pytest.mark.parametrize("folder", ["EMNIST/raw", "EMNIST", ""])
+def test_who_asks_for_emnist_through_idx_is_told_what_turns_its_letters(official, folder):
+    message = refused("idx", official / folder, "train") if folder else ""
+    if not folder:
+        for name in ("FashionMNIST", "KMNIST"):
+            shutil.rmtree(official / name)
+        message = refused("idx", official, "train")
+    assert "EMNIST's files hold rows and columns exchanged" in message
+    assert f"use --dataset emnist --data-dir={official}" in message
+
+
+def test_renamed_files_of_emnist_are_told_too(official, capsys):
+    raw = official / "EMNIST" / "raw"
+    for path in list(raw.iterdir()):
+        name = path.name.removeprefix("emnist-letters-").replace("test-", "t10k-")
+        path.rename(raw / name)
+    numbers = ",".join(map(str, range(1, 27)))
+    load_dataset("idx", raw, "train", categories=numbers)
+    assert "--dataset emnist turns its letters upright" in capsys.readouterr().out
 
 
 def test_the_archive_of_emnist_is_verified_and_unpacked(

@@ -2,14 +2,17 @@
 
 import contextlib
 import importlib
+import json
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import METHODS, assert_same_weights, contents, load, losses, same_weights
+from conftest import METHODS, ROOT, assert_same_weights, contents, load, losses, same_weights
 
 import common
 import sft
@@ -17,11 +20,6 @@ import sft
 
 def stop_the_run():
     raise SystemExit("stopped by the test")
-
-
-def middle_of(method):
-    """A file that a run writes after it trained for two steps since its last checkpoint."""
-    return "task_3_step_000008.png" if method == "joint" else "task_2_step_000004.png"
 
 
 def assert_replays_task_1(run_dir):
@@ -34,29 +32,32 @@ def assert_replays_task_1(run_dir):
 
 # Killed: every method inside a task, and those that measure or copy most at the end of a task
 
+ONE, TWO = [], ["--categories-per-task", 2]
+IN_TASK_2 = "task_2_step_000004.png"  # written after two steps since the last checkpoint
+MOMENTS = [
+    *((method, IN_TASK_2, TWO) for method in METHODS if method != "joint"),
+    ("joint", "task_2_step_000008.png", TWO),
+    *((method, "task_2.pt", ONE) for method in ("ewc", "rewc", "mergan_ra")),
+    ("sft", "checkpoint.pt", ONE),
+]
 
-@pytest.mark.parametrize(
-    "method, moment",
-    [
-        *((method, middle_of(method)) for method in METHODS),
-        *((method, "task_2.pt") for method in ("ewc", "rewc", "mergan_ra")),
-        ("sft", "checkpoint.pt"),
-    ],
-)
+
+@pytest.mark.parametrize("method, moment, together", MOMENTS)
 def test_a_killed_run_continues_to_the_same_weights_and_losses(
-    method, moment, train, call_main, tiny_options, finished, tmp_path, capsys
+    method, moment, together, train, call_main, tiny_options, finished, tmp_path, capsys
 ):
-    killed = train(method, tmp_path, at=(moment, signal.SIGKILL))
+    killed = train(method, tmp_path, *together, at=(moment, signal.SIGKILL))
     assert killed.returncode == -signal.SIGKILL
     assert not list(tmp_path.rglob(moment))
     if method in ("dgr", "mergan_jtr", "mergan_ra"):
         assert_replays_task_1(tmp_path)
 
-    assert call_main(importlib.import_module(method), *tiny_options(method, tmp_path)) is None
-    began_anew = "last checkpoint: none" in capsys.readouterr().out
+    options = [*tiny_options(method, tmp_path), *together]
+    assert call_main(importlib.import_module(method), *options) is None
+    began_anew = "beginning at task 1, step 0\n" in capsys.readouterr().out
     assert began_anew == (moment == "checkpoint.pt")
-    assert_same_weights(tmp_path, finished(method))
-    assert losses(tmp_path) == losses(finished(method))
+    assert_same_weights(tmp_path, finished(method, *together))
+    assert losses(tmp_path) == losses(finished(method, *together))
 
 
 def test_a_run_on_photographs_continues_to_the_same_weights(
@@ -75,17 +76,55 @@ def test_a_run_on_photographs_continues_to_the_same_weights(
     assert losses(parts) == losses(whole)
 
 
+# Continued with fewer or other options
+
+
+def test_an_option_that_is_not_given_is_that_of_the_run(
+    call_main, tiny_options, tiny_data, finished, tmp_path, in_step
+):
+    in_step(sft, 4 + 3, stop_the_run)
+    assert call_main(sft, *tiny_options("sft", tmp_path)) == "stopped by the test"
+    before = (tmp_path / "args.json").read_text()
+    few = ["--run-dir", tmp_path, "--data-dir", tiny_data, "--device", "cpu"]
+    assert call_main(sft, *few) is None
+    assert_same_weights(tmp_path, finished("sft"))
+    assert (tmp_path / "args.json").read_text() == before
+
+
+def test_options_that_change_no_result_may_differ(
+    call_main, tiny_options, finished, tmp_path, in_step
+):
+    in_step(sft, 4 + 3, stop_the_run)
+    assert call_main(sft, *tiny_options("sft", tmp_path)) == "stopped by the test"
+    arguments = json.loads((tmp_path / "args.json").read_text())
+    elsewhere = arguments | {"device": "cuda", "hardware": "some GPU", "cuda_graph": "off"}
+    (tmp_path / "args.json").write_text(json.dumps(elsewhere))
+    others = ["--snapshots", "tasks", "--log-every", 3, "--checkpoint-every", 5]
+    assert call_main(sft, *tiny_options("sft", tmp_path), *others) is None
+    ours, theirs = load(tmp_path / "task_3.pt"), load(finished("sft") / "task_3.pt")
+    assert same_weights(ours["generator"], theirs["generator"])
+
+
 # Stopped by a signal
 
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+@pytest.fixture
+def handlers():
+    """The handlers of signals; the test fails if it ends with others."""
+    before = [signal.getsignal(number) for number in SIGNALS]
+    yield
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_stops_a_run_after_a_checkpoint_from_which_it_continues(
-    number, call_main, tiny_options, finished, tmp_path, in_step, capsys
+    number, call_main, tiny_options, finished, tmp_path, in_step, capsys, handlers
 ):
     in_step(sft, 4 + 3, lambda: signal.raise_signal(number))
     options = [*tiny_options("sft", tmp_path), "--checkpoint-every", 1000]
-    found = call_main(sft, *options)
-    assert found == "stopped at task 2, step 3; the same command, less --overwrite, continues"
+    assert call_main(sft, *options) == "stopped at task 2, step 3; the same command continues"
     checkpoint = load(tmp_path / "checkpoint.pt")
     assert (checkpoint["task"], checkpoint["step"]) == (1, 3)
     # Adam has counted the steps of this task only, two of the critic for one of the generator
@@ -93,9 +132,22 @@ def test_a_signal_stops_a_run_after_a_checkpoint_from_which_it_continues(
     assert counts == [3 * 2, 3]
 
     assert call_main(sft, *options) is None
-    assert "last checkpoint: task 2, step 3" in capsys.readouterr().out
+    assert "beginning at task 2, step 3" in capsys.readouterr().out
     assert_same_weights(tmp_path, finished("sft"))
     assert losses(tmp_path) == losses(finished("sft"))
+
+
+def test_a_signal_that_is_ignored_stays_ignored(
+    call_main, tiny_options, finished, tmp_path, in_step
+):
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        in_step(sft, 4 + 3, lambda: signal.raise_signal(signal.SIGHUP))
+        assert call_main(sft, *tiny_options("sft", tmp_path)) is None
+    finally:
+        assert signal.signal(signal.SIGHUP, before) == signal.SIG_IGN
+    assert_same_weights(tmp_path, finished("sft"))
 
 
 def test_a_second_signal_stops_a_run_at_once(train, tmp_path):
@@ -106,6 +158,70 @@ def test_a_second_signal_stops_a_run_at_once(train, tmp_path):
     assert not (tmp_path / "samples" / name).exists()
     checkpoint = load(tmp_path / "checkpoint.pt")
     assert (checkpoint["task"], checkpoint["step"]) == (1, 2)
+
+
+def test_ctrl_c_before_the_first_step_is_one_line(call_main, tiny_options, tmp_path, monkeypatch):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(common, "load_tasks", stop)
+    message = call_main(sft, *tiny_options("sft", tmp_path))
+    assert message == "stopped before the first step; the same command begins again"
+
+
+def test_what_fails_in_a_notebook_holds_neither_lock_nor_signals(
+    call_main, tiny_options, finished, tmp_path, in_step, handlers
+):
+    def fail():
+        raise RuntimeError("a bug of the user's")
+
+    in_step(sft, 4 + 3, fail)
+    options = tiny_options("sft", tmp_path)
+    with pytest.raises(RuntimeError) as kept:  # with the traceback, as a notebook keeps it
+        call_main(sft, *options)
+    assert call_main(sft, *options) is None
+    assert kept.tb
+    assert_same_weights(tmp_path, finished("sft"))
+
+
+# Nobody reads
+
+
+@contextlib.contextmanager
+def speaking_to(stdout, *options):
+    """A process of sft.py that prints to a file; its standard error is a pipe."""
+    command = [sys.executable, "sft.py", *map(str, options)]
+    pipes = {"stdout": stdout, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as child:
+        yield child
+        child.kill()
+
+
+@pytest.mark.parametrize("reader", ["head", "full disk"])
+def test_a_run_goes_on_when_nobody_can_read_what_it_prints(
+    reader, tiny_options, finished, tmp_path
+):
+    options = [*tiny_options("sft", tmp_path), "--num-tasks", 1]
+    with open("/dev/full", "w") as full:
+        with speaking_to(full if reader == "full disk" else subprocess.PIPE, *options) as child:
+            if reader == "head":
+                child.stdout.close()
+            assert child.stderr.read() == ""
+    assert child.returncode == 0
+    ours, theirs = load(tmp_path / "task_1.pt"), load(finished("sft") / "task_1.pt")
+    assert same_weights(ours["generator"], theirs["generator"])
+
+
+def test_ctrl_c_that_ends_tee_as_well_stops_the_run_after_a_checkpoint(tiny_options, tmp_path):
+    options = [*tiny_options("sft", tmp_path), "--iters", 100_000, "--log-every", 100_000]
+    with speaking_to(subprocess.PIPE, *options) as child:
+        assert child.stdout.readline() == "sft: 3 tasks of 100000 steps, seed 1\n"
+        child.stdout.close()
+        child.send_signal(signal.SIGINT)
+        message = child.stderr.read()
+    assert child.returncode == 1
+    step = load(tmp_path / "checkpoint.pt")["step"]
+    assert message == f"stopped at task 1, step {step}; the same command continues\n"
 
 
 # Stopped by a write that fails
@@ -126,14 +242,14 @@ def files_of_at_most(size):
     "name, size",
     [
         ("checkpoint.pt", 60_000),
-        ("samples/task_2_step_000001.png", 20_000),
+        ("samples/task_2_step_000001.png", 4_000),
         ("metrics.jsonl", 500),
     ],
 )
 def test_a_write_that_fails_names_the_file_and_the_run_continues_when_there_is_room(
-    name, size, call_main, tiny_options, finished, tmp_path, in_step, capsys
+    name, size, call_main, tiny_options, finished, tmp_path, in_step, capsys, handlers
 ):
-    options = tiny_options("sft", tmp_path)
+    options = [*tiny_options("sft", tmp_path), "--snapshots", "tasks"]
     in_step(sft, 4 + 2, stop_the_run)
     assert call_main(sft, *options) == "stopped by the test"
     before = contents(tmp_path)[Path("checkpoint.pt")]
@@ -141,58 +257,31 @@ def test_a_write_that_fails_names_the_file_and_the_run_continues_when_there_is_r
     # Task 2 begins again: its steps write to the log, then samples, then a checkpoint
     with files_of_at_most(size):
         message = call_main(sft, *options)
-    found = f"error: {tmp_path / name} cannot be written; make room, then run the command again ("
-    assert message.startswith(found)
+    assert message.startswith(f"error: {tmp_path / name} cannot be written (")
+    assert message.endswith("); mend that, and the same command continues")
     assert "\n" not in message
     assert contents(tmp_path)[Path("checkpoint.pt")] == before
 
     assert call_main(sft, *options) is None
-    assert "last checkpoint: task 2, step 0" in capsys.readouterr().out
-    assert_same_weights(tmp_path, finished("sft"))
+    assert "beginning at task 2, step 0" in capsys.readouterr().out
+    ours, theirs = load(tmp_path / "task_3.pt"), load(finished("sft") / "task_3.pt")
+    assert same_weights(ours["generator"], theirs["generator"])
     assert losses(tmp_path) == losses(finished("sft"))
 
 
-# Finished, and started anew
+# Finished
 
 
-@pytest.fixture
-def copy(finished, tmp_path):
-    """A copy of the finished run of sft.py, to be changed."""
-    return shutil.copytree(finished("sft"), tmp_path / "run")
-
-
-def test_a_finished_run_stays_as_it_is(copy, call_main, tiny_options, capsys):
-    before = contents(copy)
-    assert call_main(sft, *tiny_options("sft", copy)) is None
-    assert f"{copy} is finished; score it with: python eval.py {copy}" in capsys.readouterr().out
-    assert contents(copy) == before
+def test_a_finished_run_stays_as_it_is(finished, tmp_path, call_main, tiny_options, capsys):
+    run_dir = shutil.copytree(finished("sft"), tmp_path / "run")
+    before = {name: content for name, (_, content) in contents(run_dir).items()}
+    assert call_main(sft, *tiny_options("sft", run_dir)) is None
+    finish = f"{run_dir} is finished; score it with: python eval.py {run_dir}"
+    assert finish in capsys.readouterr().out
+    assert {name: content for name, (_, content) in contents(run_dir).items()} == before
 
 
 def test_another_seed_gives_other_weights(finished):
     one, other = finished("sft", seed=1), finished("sft", seed=2)
     states = [load(run_dir / "task_3.pt")["generator"] for run_dir in (one, other)]
     assert not torch.equal(states[0]["linear.weight"], states[1]["linear.weight"])
-
-
-def test_overwrite_starts_anew_and_deletes_only_what_a_run_writes(
-    copy, call_main, tiny_options, finished
-):
-    (copy / "eval.json").write_text("{}")
-    foreign = ["notes.txt", "eval_before.json", "task_1.pt.bak", "task_best.pt"]
-    foreign += ["samples/favourite.jpg", "samples/mine.png", "snapshots/best.pt"]
-    for name in foreign:
-        (copy / name).write_text(f"not ours: {name}")
-    options = [*tiny_options("sft", copy), "--seed", 2, "--num-tasks", 2, "--overwrite"]
-    assert call_main(sft, *options) is None
-
-    for name in foreign:
-        assert (copy / name).read_text() == f"not ours: {name}"
-    assert not (copy / "eval.json").exists()
-    assert not (copy / "task_3.pt").exists()
-    for pattern in ("samples/*.png", "snapshots/*.pt"):
-        found = [path for path in copy.glob(pattern) if path.name not in ("mine.png", "best.pt")]
-        assert {path.name[:6] for path in found} == {"task_1", "task_2"}
-    other = finished("sft", seed=2)
-    assert losses(copy) == losses(other)[:8]
-    ours, theirs = load(copy / "task_2.pt"), load(other / "task_2.pt")
-    assert same_weights(ours["generator"], theirs["generator"])

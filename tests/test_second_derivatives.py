@@ -143,7 +143,7 @@ def make_plain(critic):
         for i, norm in enumerate(block.norms):
             block.norms[i] = torch.nn.GroupNorm(1, norm.num_channels, dtype=norm.weight.dtype)
             block.norms[i].load_state_dict(norm.state_dict())
-    critic.features = lambda x: torch.nn.Sequential(critic.conv, *critic.blocks)(x)
+    critic.body = lambda x: torch.nn.Sequential(critic.conv, *critic.blocks)(x)
     return critic
 
 

@@ -13,15 +13,26 @@ from conftest import METHODS, ROOT
 OTHERS = [method for method in METHODS if method != "sft"]
 # The most lines removed from sft.py and added to it, below the docstring
 BOUNDS = {
-    "joint": (8, 8),
-    "mergan_jtr": (5, 50),
-    "mergan_ra": (5, 60),
-    "ewc": (5, 120),
-    "rewc": (8, 270),
-    "dgr": (25, 80),
+    "joint": (6, 6),
+    "mergan_jtr": (4, 30),
+    "mergan_ra": (4, 44),
+    "ewc": (4, 80),
+    "rewc": (4, 166),
+    "dgr": (16, 50),
 }
+# Functions that a method may change; all others are the same wherever they stand
+OF_THE_METHOD = ("parse_args", "categories_in_batch", "train")
 # Where the part begins that is the same in every script
 MARK = "# The run directory. The rest is the same in every script; a method changes nothing here."
+
+
+def way_out(method):
+    """What a failure says to somebody who has changed one of the scripts."""
+    return (
+        f"{method}.py has another form than sft.py. A method of your own: give it a file with "
+        f"another name, which no test minds, and take {method}.py back with git checkout. "
+        "A change of all methods: make it in all seven scripts."
+    )
 
 
 def source(script):
@@ -58,24 +69,25 @@ def below_docstring(script):
 def test_the_run_directory_is_the_same_letter_for_letter(method):
     ours = source("sft").split(MARK)
     theirs = source(method).split(MARK)
-    assert len(ours) == len(theirs) == 2
-    assert ours[1] == theirs[1]
+    assert len(ours) == len(theirs) == 2, way_out(method)
+    assert ours[1] == theirs[1], way_out(method)
 
 
 @pytest.mark.parametrize("one, other", list(itertools.combinations(METHODS, 2)))
 def test_functions_of_one_name_are_the_same_letter_for_letter(one, other):
     ours, theirs = definitions(one), definitions(other)
-    shared = [name for name in ours if name in theirs and name not in ("parse_args", "main")]
-    assert {"critic_loss", "gradient_penalty", "generator_loss", "Run"} <= set(shared)
-    assert [name for name in theirs if name in shared] == shared
+    shared = [name for name in ours if name in theirs and name not in OF_THE_METHOD]
+    losses = {"critic_loss", "gradient_penalty", "generator_loss"}
+    assert losses | {"main", "Run"} <= set(shared), way_out(other)
+    assert [name for name in theirs if name in shared] == shared, way_out(other)
     for name in shared:
-        assert ours[name] == theirs[name]
+        assert ours[name] == theirs[name], way_out(other)
 
 
 @pytest.mark.parametrize("method", OTHERS)
 def test_imports_stand_in_the_same_order(method):
     ours, theirs = imports("sft"), imports(method)
-    assert [name for name in theirs if name in ours] == ours
+    assert [name for name in theirs if name in ours] == ours, way_out(method)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -91,30 +103,32 @@ def test_difference_from_sft_is_the_method(method):
     lines = difflib.ndiff(below_docstring("sft"), below_docstring(method))
     changes = [line[0] for line in lines]
     removed, added = BOUNDS[method]
-    assert changes.count("-") <= removed
-    assert changes.count("+") <= added
+    assert changes.count("-") <= removed, way_out(method)
+    assert changes.count("+") <= added, way_out(method)
 
 
 def options(script, monkeypatch):
     """Default, choices and help text of every option of a script."""
-    parsers = []
-    parse = argparse.ArgumentParser.parse_args
 
-    def recording(parser):
-        parsers.append(parser)
-        return parse(parser, [])
+    class Options(Exception):
+        pass
 
-    with monkeypatch.context() as patch:
-        patch.setattr(argparse.ArgumentParser, "parse_args", recording)
+    def stop(parser):
+        actions = parser._actions
+        raise Options(
+            {action.dest: (action.default, action.choices, action.help) for action in actions}
+        )
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    with pytest.raises(Options) as stopped:
         importlib.import_module(script).parse_args()
-    actions = parsers[0]._actions
-    return {action.dest: (action.default, action.choices, action.help) for action in actions}
+    return stopped.value.args[0]
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_option_of_sft_stands_everywhere_with_its_default_and_help(method, monkeypatch):
     ours = options(method, monkeypatch)
-    assert options("sft", monkeypatch).items() <= ours.items()
+    assert options("sft", monkeypatch).items() <= ours.items(), way_out(method)
     assert all(text for _, _, text in ours.values())
 
 

@@ -71,5 +71,12 @@ def test_files_that_cannot_be_fetched_are_named_with_their_checksum(tmp_path, mo
     monkeypatch.setattr(svhn, "download_url", unreachable)
     message = refused("svhn", tmp_path / "data", "train")
     assert "cannot be reached" in message
-    assert "train_32x32.mat (MD5 e26dedcc434d2e4c54c9b2d4a06d8373)" in message
+    files = {
+        "train": "train_32x32.mat (MD5 e26dedcc434d2e4c54c9b2d4a06d8373)",
+        "test": "test_32x32.mat (MD5 eb5a983be6a315427106f1b164d9cef3)",
+    }
+    assert all(file in message for file in files.values())
     assert not list((tmp_path / "data").iterdir())
+    write_svhn(tmp_path / "data" / "train_32x32.mat", np.arange(40) % 10 + 1)
+    message = refused("svhn", tmp_path / "data", "train")
+    assert files["test"] in message and files["train"] not in message

@@ -2,28 +2,41 @@
 
     both_write.py METHOD OPTIONS    # the files of process r have rank_r_ before their names, too
 
-So a test sees what every process holds; a script writes only the first one's files.
+So a test sees what every process holds; a script writes only the first one's files. Beside them lie
+the images and noise of its first step, rank_r_drawn.pt.
 """
 
 import importlib
-import os
 import sys
 from pathlib import Path
 
+import torch
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
+import common
 
 
 def main():
     script = importlib.import_module(sys.argv.pop(1))
+    write = script.Run.write
+    draw = common.RealImages.draw
+    drawn = []
 
-    def write(path, save):
-        save(path.with_name(f"rank_{script.RANK}_{path.name}"))
-        if script.RANK == 0:
-            temporary = path.with_name(path.name + ".tmp")
-            save(temporary)
-            os.replace(temporary, path)
+    def also_write(run, name, save, *content):
+        write(run, name, save, *content)
+        path = run.directory / name
+        save(*content, path.with_name(f"rank_{script.RANK}_{path.name}"))
+        torch.save(drawn[:1], run.directory / f"rank_{script.RANK}_drawn.pt")
 
-    script.write = write
+    def also_keep(real_images):
+        images = draw(real_images)
+        state = torch.get_rng_state()
+        drawn.append({"images": images, "noise": torch.randn(4)})
+        torch.set_rng_state(state)
+        return images
+
+    script.Run.write = also_write
+    common.RealImages.draw = also_keep
     script.main()
 
 
