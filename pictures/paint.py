@@ -4,10 +4,9 @@ import math
 import sys
 
 import torch
-from torchvision.io import encode_png
 from torchvision.utils import save_image
 
-from common import pixels
+from common import pixels, save_rows
 from files import writing
 from pictures.groups import find_name
 from scoring.drawing import BATCH, SavedGenerator, whole_groups
@@ -52,7 +51,7 @@ def export(path, folder, categories, n, seed):
         place = folder / generator.categories[category].replace("/", "_")
         place.mkdir(parents=True, exist_ok=True)
         for number, image in enumerate(images, start=1):
-            (place / f"{number:04d}.png").write_bytes(encode_png(image).numpy().tobytes())
+            save_rows(image[None, None], place / f"{number:04d}.png")
     print(f"wrote {n} images of each category into {folder}")
 
 

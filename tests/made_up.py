@@ -105,8 +105,9 @@ def figures_main(*options):
 
 
 def failure(capsys, *options):
-    """The lines of an error on standard error, of a command that fails."""
+    """The error lines of a command that fails."""
     code = figures_main(*options)
     assert code
     told = capsys.readouterr().err
-    return (told + (code if isinstance(code, str) else "")).strip().splitlines()
+    lines = (told + (code if isinstance(code, str) else "")).splitlines()
+    return [line for line in lines if "error: " in line]

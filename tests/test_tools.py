@@ -207,56 +207,36 @@ def test_a_missing_package_is_one_line_with_the_command_that_installs_it(
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_reference_of_the_speed_benchmark_computes_our_losses(monkeypatch):
+def test_the_loop_of_the_speed_benchmark_computes_our_losses(monkeypatch):
     import speed
 
-    speed.check_reference()
+    speed.check_loop()
     monkeypatch.setattr(speed, "penalty", lambda *arguments: 0)
     with pytest.raises(AssertionError):
-        speed.check_reference()
+        speed.check_loop()
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_speed_benchmark_reads_a_commands_output_and_its_peak_memory(device, tmp_path):
+def test_the_speed_benchmark_reads_what_a_command_prints(tmp_path):
     from speed import child
 
     script = tmp_path / "script.py"
-    script.write_text("import sys; print('noise'); print(*sys.argv[1:])", encoding="utf-8")
-    output, memory = child([script, "--iters", 3], tmp_path / "log", device)
-    assert output == ["noise", "--iters 3"]
-    assert memory > 5 if device == "cpu" or torch.cuda.is_available() else memory == 0
+    script.write_text("import os, sys; print(os.environ['MARK'], *sys.argv[1:])", encoding="utf-8")
+    assert child([script, "--iters", 3], {"MARK": "here"}) == "here --iters 3\n"
+    script.write_text("import sys; sys.exit('it broke')", encoding="utf-8")
+    with pytest.raises(SystemExit, match="script.py failed: it broke"):
+        child([script], {})
 
 
-def test_operations_are_two_for_each_product_of_a_weight_and_a_pixel():
-    from speed import Operations
-
-    x, weight = torch.randn(3, 2, 8, 8, requires_grad=True), torch.randn(
-        5, 2, 3, 3, requires_grad=True
-    )
-    forward = 2 * 3 * (5 * 8 * 8) * (2 * 3 * 3)
-    with Operations() as counted:
-        y = torch.nn.functional.conv2d(x, weight, padding=1)
-    assert counted.count == forward
-    with Operations() as counted:
-        torch.autograd.grad(y.sum(), [x, weight])
-    assert counted.count == 2 * forward
-    with Operations() as counted:
-        torch.randn(7, 4) @ torch.randn(4, 6) @ torch.randn(6, 3)
-    assert counted.count == 2 * 7 * 4 * 6 + 2 * 7 * 6 * 3
-
-
-# Lists of commands
-
-
-def test_every_line_of_a_list_is_a_command_that_a_script_takes_and_no_two_write_to_the_same_place(
-    monkeypatch,
-):
+def test_every_line_of_a_list_is_a_command_and_no_two_write_to_the_same_place(monkeypatch):
     run_dirs = []
     for path in (ROOT / "benchmark").glob("*.txt"):
+        listed = set()
         for line in path.read_text().splitlines():
             python, script, *options = line.split()
             monkeypatch.setattr(sys, "argv", [script, *options])
-            method = "joint" if script == "benchmark/joint_mixed.py" else script.removesuffix(".py")
+            method = script.removesuffix(".py")
             run_dirs.append(importlib.import_module(method).parse_args().run_dir)
+            listed.add(method)
             assert python == "python"
-    assert len(set(run_dirs)) == len(run_dirs) >= 4 * 3 * len(METHODS)  # data sets, seeds
+        assert listed == set(METHODS)
+    assert len(set(run_dirs)) == len(run_dirs)
