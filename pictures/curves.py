@@ -1,6 +1,5 @@
 """Accuracy over training: of the older categories, and of each (MeRGAN figure 6)."""
 
-import math
 import statistics
 import sys
 
@@ -8,8 +7,6 @@ from pictures.canvas import plt, save
 from pictures.groups import all_names, setting
 from pictures.scores import read_scores
 from scoring.runs import command
-
-COLUMNS = 5  # categories side by side; more of them go below
 
 
 def draw(groups, output):
@@ -69,39 +66,24 @@ def name_ends(ax, ends, apart=5.5):
 
 
 def draw_each(courses, path):
-    """Two panels a category: accuracy, and FID at the ends of tasks."""
+    """A column a category: its accuracy, and below it its FID at the ends of tasks."""
     groups = [group for group, _ in courses]
-    names, tasks = all_names(groups), max(group.tasks for group in groups)
-    columns = min(len(names), COLUMNS)
-    bands = math.ceil(len(names) / columns)
-    size = (1.9 * columns + 0.8, 4.0 * bands + 0.6)
+    names = all_names(groups)
+    size = (1.6 * len(names) + 0.8, 4.4)
     figure, axes = plt.subplots(
-        2 * bands, columns, figsize=size, sharex=True, squeeze=False, layout="constrained"
+        2, len(names), figsize=size, sharex=True, sharey="row", squeeze=False, layout="constrained"
     )
-    # A metric has one scale in all bands; it is labelled on the left
-    for row, of_row in enumerate(axes):
-        for ax in of_row:
-            if ax is not axes[row % 2][0]:
-                ax.sharey(axes[row % 2][0])
-            ax.tick_params(labelleft=ax is of_row[0])
-    for place in range(bands * columns):
-        band, column = divmod(place, columns)
-        above, below = axes[2 * band][column], axes[2 * band + 1][column]
-        if place >= len(names):
-            above.set_axis_off()
-            below.set_axis_off()
-            continue
-        above.set_title(names[place], fontsize=9)
-        above.set_ylim(-2, 102)
-        below.set(yscale="log", xlabel="tasks learned", xticks=range(tasks + 1))
+    for name, above, below in zip(names, *axes):
+        above.set(title=name, ylim=(-2, 102))
+        below.set(yscale="log", xlabel="tasks learned")
+        below.locator_params(axis="x", nbins=5, integer=True)
         for group, scores in courses:
             level = scores[0].level
-            plot(above, group, [of_category(s, s.accuracy, names[place]) for s in scores], level)
-            plot(below, group, [of_category(s, s.fid, names[place]) for s in scores], level)
+            plot(above, group, [of_category(s, s.accuracy, name) for s in scores], level)
+            plot(below, group, [of_category(s, s.fid, name) for s in scores], level)
+    axes[0][0].set_ylabel("accuracy, %")
     kind = courses[0][1][0].how["FID features"]
-    for above, below in zip(axes[::2, 0], axes[1::2, 0]):
-        above.set_ylabel("accuracy, %")
-        below.set_ylabel(f"FID to test images,\n{kind} features", fontsize=8)
+    axes[1][0].set_ylabel(f"FID to test images,\n{kind} features")
     handles, labels = axes[0][0].get_legend_handles_labels()
     # About 12 letters an inch, and as much as 6 for a line's sample
     fit = int(12 * size[0] / (6 + max(map(len, labels), default=1)))

@@ -7,7 +7,7 @@ from pictures.canvas import plt, save
 from pictures.groups import setting
 
 SHARED = {"critic": "critic", "gradient_penalty": "gradient penalty", "generator": "generator"}
-NO_LOSS = {"task", "step", "it_per_s", "elapsed"}
+NO_LOSS = {"task", "step", "at", "it_per_s", "elapsed"}
 
 
 def read_log(run):
@@ -31,7 +31,7 @@ def losses_of(log):
 
 
 def is_loss(name):
-    return name not in NO_LOSS and name != "at"
+    return name not in NO_LOSS
 
 
 def draw(groups, output, problems):

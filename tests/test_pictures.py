@@ -270,20 +270,18 @@ def test_names_at_the_ends_of_curves_do_not_cover_one_another(tmp_path, monkeypa
 
 def test_curves_by_category_hold_every_scored_moment_and_fid_at_ends(runs, tmp_path, monkeypatch):
     found = plotted(monkeypatch)
-    monkeypatch.setattr(curves, "COLUMNS", 2)
     curves.draw(find_groups([runs], []), tmp_path)
     axes = found[1].axes
-    accuracy, fid = axes[0], axes[2]
-    assert [axes[0].get_title(), axes[1].get_title(), axes[4].get_title()] == ["0", "1", "2"]
-    assert not axes[5].axison and not axes[7].axison
+    accuracy, fid = axes[0], axes[3]
+    assert [ax.get_title() for ax in axes[:3]] == ["0", "1", "2"]
     joint, sft, own = accuracy.get_lines()
     assert sft.get_xdata().tolist() == [0.25, 0.5, 1, 1.25, 1.5, 2, 2.25, 2.5, 3]
     assert sft.get_ydata().tolist() == [35, 35, 70, 40, 40, 80, 45, 45, 90]
     assert fid.get_lines()[1].get_xydata().tolist() == [[1, 70], [2, 80], [3, 90]]
     assert joint.get_ydata().tolist() == [90, 90]
-    assert axes[4].get_lines()[1].get_ydata().tolist() == [92 / 2, 92 / 2, 92]
-    assert axes[6].get_lines()[1].get_xydata().tolist() == [[3, 92]]  # a point, no level
-    assert axes[6].get_ylim() == fid.get_ylim()
+    assert axes[2].get_lines()[1].get_ydata().tolist() == [92 / 2, 92 / 2, 92]
+    assert axes[5].get_lines()[1].get_xydata().tolist() == [[3, 92]]  # a point, no level
+    assert axes[5].get_ylim() == fid.get_ylim()
 
 
 def test_categories_of_different_runs_are_taken_by_name(tmp_path, monkeypatch):
