@@ -1,174 +1,132 @@
-"""Accuracy and FID of each category over training, from eval.json (MeRGAN figure 6)."""
+"""Accuracy over training: of the older categories, and of each (MeRGAN figure 6)."""
 
-import json
-import math
 import statistics
 import sys
 
-from pictures.canvas import COLOURS, plt, save
+from pictures.canvas import plt, save
 from pictures.groups import all_names, setting
+from pictures.scores import read_scores
 from scoring.runs import command
-from scoring.tables import ranks
-
-METRICS = ("accuracy", "fid_test")
-COLUMNS = 5  # categories side by side; more of them go below
-# What has to be the same in all scores that are drawn together
-SCORED = ("FID features", "FID images", "samples", "statistics", "real data and judge")
-SCORED += ("images inside tasks",)
 
 
-class Courses:
-    """What the runs' eval.json hold, by metric, category and method.
-
-    values: {(metric, name of a category, label of a group): {seed: {tasks learned: value}}}.
-    levels: labels of groups that have only an end (joint.py). features: FID's. counted: images a
-    side, in words.
-    """
-
-    def __init__(self, groups, paths):
-        self.values, self.levels, self.counts, self.scored = {}, set(), set(), set()
-        folders = [path for path in paths if not str(path).endswith(".json")]
-        self.again = command("eval.py", *(folders or ["RUNS"]))
-        for group in groups:
-            for run in group.runs:
-                self.add(group, run)
-        if len(self.scored) > 1:
-            found = "; ".join(differences(self.scored))
-            sys.exit(f"error: runs scored differently ({found}); score them alike: {self.again}")
-        self.features = next(iter(self.scored))[0]
-        ends = sorted({min(self.counts), max(self.counts)})
-        self.counted = f"{' to '.join(map(str, ends))} images of the category"
-
-    def add(self, group, run):
-        """Take in one run's scores."""
-        try:
-            result = json.loads(run.scores.read_text())
-            fid, accuracy = result["fid"], result["accuracy"]
-            names = result.get("categories") or run.names()
-            names = names or list(map(str, range(run.tasks)))
-            by_task = list(zip(accuracy, fid["test"]["matrix"]))
-            moments = []
-            for line in result["intermediate"]:
-                moments.append((line["task"] - 1 + line["step"] / run.iters, line))
-            inside = sorted({n for _, line in moments for n in line["fid_samples"]})
-            scored = (fid["features"], fid["samples"], result["samples"])
-            scored += (result["statistics"], result["data"], ", ".join(map(str, inside)))
-        except (OSError, ValueError, KeyError):
-            if run.path == run.scores:
-                sys.exit(f"error: {run.path} is no eval.json that eval.py wrote; copy it again")
-            found = f"{run.path} has no readable eval.json"
-            sys.exit(f"error: {found}; write it with: {self.again}")
-        if not accuracy[-1]:
+def draw(groups, output):
+    """Writes output/curves.png and output/curves_by_category.png."""
+    scores = read_scores([run for group in groups for run in group.runs])
+    for run, found in scores.items():
+        if found is None:
+            again = f"write it with: {command('eval.py', run.path)}"
+            sys.exit(f"error: {run.path} has no eval.json; {again}")
+        if found.final is None:
             sys.exit(f"error: {run.path} is not finished; curves shows whole runs, so leave it out")
-        self.scored.add(scored)
-        self.counts |= set(inside or fid["samples_per_category"])
-
-        # All categories at once have only an end
-        level = run.tasks > 1 and accuracy[-2] is None
-        if level:
-            self.levels.add(group.label)
-        if level and moments:
-            moments = [(run.tasks, moments[-1][1])]
-        elif not moments:  # never both: FID depends on the count of images
-            for task, (accuracies, fids) in enumerate(by_task, start=1):
-                if accuracies:
-                    moments.append((task, {"accuracy": accuracies, "fid_test": fids}))
-        for x, scores in moments:
-            for metric in METRICS:
-                for name, value in zip(names, scores[metric]):
-                    if value is not None:
-                        seeds = self.values.setdefault((metric, name, group.label), {})
-                        seeds.setdefault(run.seed, {})[x] = value
+    courses = [(group, [scores[run] for run in group.runs]) for group in groups]
+    draw_older(courses, output / "curves.png")
+    draw_each(courses, output / "curves_by_category.png")
 
 
-def differences(scored):
-    """In what scores differ, in words. scored: a set of tuples of the values of SCORED."""
-    found = []
-    for name, values in zip(SCORED, zip(*sorted(scored, key=str))):
-        if len(set(values)) > 1:
-            texts = [str(value or "none") for value in dict.fromkeys(values)]
-            found.append(f"{name}: {' or '.join(texts)}")
-    return found
-
-
-def draw(groups, output, paths):
-    """A line a method, a band of one standard deviation over seeds. Writes output/curves.png.
-
-    paths: where the runs were looked for, to say how to score them.
-    """
-    courses = Courses(groups, paths)
-    names = all_names(groups)
-    columns = min(len(names), COLUMNS)
-    bands = math.ceil(len(names) / columns)
-    size = (1.9 * columns + 0.8, 4.0 * bands + 0.6)
-    figure, axes = plt.subplots(
-        2 * bands, columns, figsize=size, sharex=True, squeeze=False, layout="constrained"
+def draw_older(courses, path):
+    """One panel: the mean accuracy of the categories of earlier tasks, a line a method."""
+    figure, ax = plt.subplots(figsize=(8, 4.2))
+    tasks = max(group.tasks for group, _ in courses)
+    ends = []
+    for group, scores in courses:
+        seeds = [dict(some.course(some.older)) for some in scores]
+        last = plot(ax, group, seeds, scores[0].level)
+        if last is not None:
+            count = f" ({len(seeds)} seeds)" if len(seeds) > 1 else ""
+            ends.append((last, f"{group.label}{count}", group.look.colour))
+    ax.set(
+        xlim=(1, tasks + 0.05), ylim=(-2, 102), xlabel="tasks learned", xticks=range(1, tasks + 1)
     )
+    ax.set_ylabel("accuracy of the older categories, %")
+    ax.set_title(f"How much of the past is still recognised ({title(courses)})", fontsize=10)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    name_ends(ax, ends)
+    save(figure, path)
 
-    def ax_of(metric, name):
-        band, column = divmod(names.index(name), columns)
-        return axes[2 * band + METRICS.index(metric)][column]
 
-    # A metric has one scale in all bands; it is labelled on the left
-    for row, of_row in enumerate(axes):
-        for ax in of_row:
-            if ax is not axes[row % 2][0]:
-                ax.sharey(axes[row % 2][0])
-            ax.tick_params(labelleft=ax is of_row[0])
-    styles = line_styles(groups)
-    for (metric, name, label), seeds in courses.values.items():
-        draw_course(ax_of(metric, name), label, seeds, styles[label], label in courses.levels)
-    for name in names:
-        ax_of("accuracy", name).set_title(f"category {name}", fontsize=9)
-        ax_of("accuracy", name).set_ylim(-2, 102)
-        ticks = range(max(group.tasks for group in groups) + 1)
-        ax_of("fid_test", name).set(yscale="log", xlabel="tasks learned", xticks=ticks)
-    for place in range(len(names), bands * columns):  # no category there
-        band, column = divmod(place, columns)
-        for row in (2 * band, 2 * band + 1):
-            axes[row][column].set_axis_off()
-    for of_accuracy, of_fid in zip(axes[::2], axes[1::2]):
-        of_accuracy[0].set_ylabel("accuracy, %")
-        label = f"FID to test images,\n{courses.features} features,\n{courses.counted}"
-        of_fid[0].set_ylabel(label, fontsize=8)
+def name_ends(ax, ends, apart=5.5):
+    """Names right of the lines' ends, moved apart where they would cover one another.
+
+    ends: (height, name, colour) of each line. apart: the least distance, in units of the axis.
+    """
+    ends = sorted(ends)
+    places = []
+    for height, _, _ in ends:
+        places.append(max([height, *(place + apart for place in places[-1:])]))
+    top = 100.0
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], top)
+        top = places[i] - apart
+    for place, (height, name, colour) in zip(places, ends):
+        arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.6}
+        at = {"xycoords": ("axes fraction", "data"), "textcoords": ("axes fraction", "data")}
+        text = {"color": colour, "va": "center", "fontsize": 9, "annotation_clip": False}
+        ax.annotate(name, (1, height), (1.03, place), arrowprops=arrow, **at, **text)
+
+
+def draw_each(courses, path):
+    """A column a category: its accuracy, and below it its FID at the ends of tasks."""
+    groups = [group for group, _ in courses]
+    names = all_names(groups)
+    size = (1.6 * len(names) + 0.8, 4.4)
+    figure, axes = plt.subplots(
+        2, len(names), figsize=size, sharex=True, sharey="row", squeeze=False, layout="constrained"
+    )
+    for name, above, below in zip(names, *axes):
+        above.set(title=name, ylim=(-2, 102))
+        below.set(yscale="log", xlabel="tasks learned")
+        below.locator_params(axis="x", nbins=5, integer=True)
+        for group, scores in courses:
+            level = scores[0].level
+            plot(above, group, [of_category(s, s.accuracy, name) for s in scores], level)
+            plot(below, group, [of_category(s, s.fid, name) for s in scores], level)
+    axes[0][0].set_ylabel("accuracy, %")
+    kind = courses[0][1][0].how["FID features"]
+    axes[1][0].set_ylabel(f"FID to test images,\n{kind} features")
     handles, labels = axes[0][0].get_legend_handles_labels()
     # About 12 letters an inch, and as much as 6 for a line's sample
-    fit = int(12 * size[0] / (6 + max(map(len, labels))))
-    ncols = max(1, min(len(labels), fit))
-    figure.legend(handles, labels, loc="outside lower center", ncols=ncols, fontsize=9)
-    title = f"each category over training ({setting(groups, all_seeds=True)})"
-    figure.suptitle(title, fontsize=10)
-    save(figure, output / "curves.png")
+    fit = int(12 * size[0] / (6 + max(map(len, labels), default=1)))
+    figure.legend(handles, labels, loc="outside lower center", ncols=max(1, fit), fontsize=9)
+    figure.suptitle(f"each category ({title(courses)})", fontsize=10)
+    save(figure, path)
 
 
-def line_styles(groups):
-    """Colour and dashes by label: a colour a method, dashes for groups of the same method."""
-    styles = {}
-    places = ranks(group.method for group in groups)
-    for group in groups:
-        of_method = [other.label for other in groups if other.method == group.method]
-        dashes = ["-", "--", ":", "-."][of_method.index(group.label) % 4]
-        colour = COLOURS[places[group.method] % len(COLOURS)]
-        styles[group.label] = dict(color=colour, linestyle=dashes)
-    return styles
+def of_category(scores, rows, name):
+    """{tasks learned by then: score} of one category; {} if the run does not learn it."""
+    if name not in scores.names:
+        return {}
+    return dict(scores.of(scores.names.index(name), rows))
 
 
-def draw_course(ax, label, seeds, style, level):
-    """One method's course of one category. seeds: {seed: {tasks learned: value}}."""
-    shared = sorted(set.intersection(*(set(course) for course in seeds.values())))
-    values = [[course[x] for course in seeds.values()] for x in shared]
+def title(courses):
+    """Data, steps and images judged, in words."""
+    counts = courses[0][1][0].counts.items()
+    images = ", ".join(f"{count} {when}" for when, count in counts)
+    return f"{setting([group for group, _ in courses], seeds=False)}; images judged: {images}"
+
+
+def plot(ax, group, seeds, level):
+    """The mean of the seeds at the moments that all share, and a band of a standard deviation.
+
+    seeds: [{tasks learned by then: value}]. level: the only value holds for all tasks. Returns the
+    last mean, None if there is none.
+    """
+    shared = sorted(set.intersection(*map(set, seeds)))
+    if not shared:
+        return None
+    values = [[seed[at] for seed in seeds] for at in shared]
     means = [statistics.fmean(some) for some in values]
-    if level:
-        ax.axhline(means[-1], color=style["color"], linestyle="--", linewidth=1, label=label)
-        return
-    for course in seeds.values():
-        if len(course) > len(shared):  # one seed's own moments inside tasks
-            x = sorted(course)
-            ax.plot(x, [course[some] for some in x], **style, linewidth=0.7, alpha=0.5)
-    ends = [index for index, x in enumerate(shared) if x == int(x)]
-    marks = dict(marker="o", markersize=3, markevery=ends)
-    ax.plot(shared, means, **style, **marks, linewidth=1.2, label=label)
     spread = [statistics.stdev(some) if len(some) > 1 else 0.0 for some in values]
+    look = {"color": group.look.colour, "label": group.label}
+    if level:
+        shared, means, spread = [0, group.tasks], 2 * means, 2 * spread
+        ax.plot(shared, means, **look, linestyle="--", linewidth=1)
+    else:
+        ends = [index for index, at in enumerate(shared) if float(at).is_integer()]
+        marks = {"marker": group.look.marker, "markersize": 4, "markevery": ends}
+        ax.plot(shared, means, **look, **marks, linestyle=group.dash, linewidth=1.2)
     low = [mean - deviation for mean, deviation in zip(means, spread)]
     high = [mean + deviation for mean, deviation in zip(means, spread)]
-    ax.fill_between(shared, low, high, color=style["color"], alpha=0.2, linewidth=0)
+    ax.fill_between(shared, low, high, color=group.look.colour, alpha=0.2, linewidth=0)
+    return means[-1]

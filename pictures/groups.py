@@ -1,48 +1,62 @@
 """Runs read and put together for pictures: those that differ only in the seed are one group."""
 
+import functools
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 from common import data_options
+from pictures.methods import describe, order
 from scoring.runs import Run, find_runs, no_run
-from scoring.tables import labels_of, ranks
+from scoring.tables import labels_of
+
+DASHES = ["-", "--", ":", "-."]
 
 
 class Group:
-    """Runs that differ only in the seed, lowest seed first."""
+    """Runs that differ only in the seed, lowest seed first.
 
-    def __init__(self, runs, label):
-        """label: the method, and the options in which groups differ."""
+    look: its Method. options: those in which it differs from other groups. dash: of its lines,
+    which tells it from groups of the same method.
+    """
+
+    def __init__(self, runs, look, options, dash):
         self.runs = sorted(runs, key=lambda run: run.seed)
         self.run = self.runs[0]
-        self.label = label
-        self.method = self.run.method
+        self.look, self.options, self.dash = look, options, dash
+        self.label = f"{look.short} {options}".strip()
+        self.heading = f"{look.short}\n{options}".strip()
         self.arguments = self.run.arguments
         self.tasks = self.run.tasks
         self.iters = self.run.iters
-        names = self.run.names() or list(map(str, range(self.tasks)))
-        self.names = names[: self.tasks]  # of the categories that it learns, in their order
+        self.categories_per_task = self.run.categories_per_task
+
+    @functools.cached_property
+    def names(self):
+        """Names of the categories that it learns, in their order."""
+        count = self.tasks * self.categories_per_task
+        return (self.run.names() or list(map(str, range(count))))[:count]
 
 
-def find_groups(paths, skipped, scores=False):
+def find_groups(paths, problems, copies=False):
     """The runs at or below paths, grouped, in the order of the paper's methods.
 
-    skipped: a list, to which every run that cannot be read is added. scores: whether paths may name
-    copies of eval.json too.
+    problems: a list, to which every run that cannot be read is added. copies: whether paths may
+    name copies of eval.json too.
     """
     groups, data = {}, set()
     files = [Path(path) for path in paths if str(path).endswith(".json")]
     folders = find_runs(paths)
-    if files and not scores:
-        sys.exit(f"error: {files[0]} holds no generators, expected runs; curves draws from scores")
+    if files and not copies:
+        sys.exit(f"error: {files[0]} holds only scores, expected runs")
     for path in folders + files:
         try:
             run = Run(path)
             source = data_options({**run.arguments, "cache_dir": None})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             file = path if path in files else path / "args.json"
-            skipped.append(f"{file} ({type(error).__name__}: {error})")
+            problems.append(f"{file} is not readable as ours ({type(error).__name__}: {error})")
             continue
         # MNIST is the same wherever it lies; scores name no folder, and hold a fingerprint instead
         if run.arguments["dataset"] == "mnist" or files:
@@ -59,10 +73,16 @@ def find_groups(paths, skipped, scores=False):
     if len(data) > 1:
         found = ", ".join(sorted(data))
         sys.exit(f"error: runs of several data sets ({found}); draw them one at a time")
-    labels = labels_of([json.loads(options) for options in groups])
-    found = [Group(runs, label) for runs, label in zip(groups.values(), labels)]
-    places = ranks(group.method for group in found)
-    return sorted(found, key=lambda group: places[group.method])
+    rows = [json.loads(options) for options in groups]
+    looks = describe([row["method"] for row in rows])
+    found, counted = [], Counter()
+    for row, label, runs in zip(rows, labels_of(rows), groups.values()):
+        method = row["method"]
+        options = label.removeprefix(method).strip()
+        dash = DASHES[counted[method] % len(DASHES)]
+        counted[method] += 1
+        found.append(Group(runs, looks[method], options, dash))
+    return sorted(found, key=lambda group: order(group.run.method))
 
 
 def all_names(groups):
@@ -79,10 +99,11 @@ def find_name(text, names):
     return None
 
 
-def setting(groups, all_seeds=False):
-    """Data set, steps and seeds, for a title."""
-    seeds = set()
-    for group in groups:
-        seeds |= {run.seed for run in (group.runs if all_seeds else group.runs[:1])}
-    data = {f"{group.arguments['dataset']}, {group.iters} steps per task" for group in groups}
-    return ", ".join(sorted(data)) + f", seed {', '.join(map(str, sorted(seeds)))}"
+def setting(groups, seeds=True):
+    """Data set and steps, for a title; and the seed shown of each group."""
+    found = {f"{group.arguments['dataset']}, {group.iters} steps a task" for group in groups}
+    text = ", ".join(sorted(found))
+    if seeds:
+        shown = sorted({group.run.seed for group in groups})
+        text += f", seed {', '.join(map(str, shown))}"
+    return text

@@ -3,12 +3,11 @@
 import json
 import sys
 
-from pictures.canvas import COLOURS, plt, save
+from pictures.canvas import plt, save
 from pictures.groups import setting
-from scoring.tables import ranks
 
 SHARED = {"critic": "critic", "gradient_penalty": "gradient penalty", "generator": "generator"}
-NO_LOSS = {"task", "step", "it_per_s", "elapsed"}
+NO_LOSS = {"task", "step", "at", "it_per_s", "elapsed"}
 
 
 def read_log(run):
@@ -32,20 +31,21 @@ def losses_of(log):
 
 
 def is_loss(name):
-    return name not in NO_LOSS and name != "at"
+    return name not in NO_LOSS
 
 
-def draw(groups, output, skipped):
+def draw(groups, output, problems):
     """Rows: methods, the run with the lowest seed. Columns: losses. Writes output/losses.png.
 
-    skipped: a list, to which logs that cannot be read are added.
+    problems: a list, to which logs that cannot be read are added.
     """
     logs = []
     for group in groups:
         try:
             log = read_log(group.run)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            skipped.append(f"{group.run.path / 'metrics.jsonl'} ({type(error).__name__})")
+            path = group.run.path / "metrics.jsonl"
+            problems.append(f"{path} is not readable as ours ({type(error).__name__})")
             continue
         if log:
             logs.append((group, log))
@@ -60,19 +60,16 @@ def draw(groups, output, skipped):
         squeeze=False,
         layout="constrained",
     )
-    places = ranks(group.method for group, _ in logs)
     for row, (group, log) in zip(axes, logs):
-        colour = COLOURS[places[group.method] % len(COLOURS)]
         own = [name for name in losses_of(log) if name not in SHARED]
         for ax, name in zip(row, SHARED):
-            draw_loss(ax, group, log, [name], colour)
+            draw_loss(ax, group, log, [name])
         if has_own:
             if own:
-                draw_loss(row[-1], group, log, own, colour)
+                draw_loss(row[-1], group, log, own)
             else:
                 row[-1].set_axis_off()
-        label = group.label.replace(" ", "\n")
-        row[0].set_ylabel(f"{label}\n{reached(group.run, log)}", fontsize=8)
+        row[0].set_ylabel(f"{group.heading}\n{reached(group.run, log)}", fontsize=8)
     for ax, title in zip(axes[0], [*SHARED.values(), "the method's own"]):
         ax.set_title(title, fontsize=9, pad=14)
     for ax in axes[-1]:
@@ -81,11 +78,11 @@ def draw(groups, output, skipped):
     save(figure, output / "losses.png")
 
 
-def draw_loss(ax, group, log, names, colour):
+def draw_loss(ax, group, log, names):
     """One or more losses over the steps, the tasks marked by lines and the names of categories."""
     for name, style in zip(names, ("-", "--", ":", "-.")):
         points = [(line["at"], line[name]) for line in log if name in line]
-        ax.plot(*zip(*points), color=colour, linestyle=style, linewidth=0.8, label=name)
+        ax.plot(*zip(*points), color=group.look.colour, linestyle=style, linewidth=0.8, label=name)
     if names and names[0] not in SHARED:
         ax.legend(fontsize=7, frameon=False, loc="upper right")
     # A penalty that is zero in the first task and large at the start of the next
@@ -94,7 +91,9 @@ def draw_loss(ax, group, log, names, colour):
         ax.set_yscale("symlog", linthresh=sorted(values)[len(values) // 10])
     ax.set_xlim(0, group.tasks * group.iters)
     one_task = group.tasks > 1 and log[0]["task"] == group.tasks
-    for task, name in enumerate([] if one_task else group.names):
+    each = group.categories_per_task
+    for task in range(0 if one_task else group.tasks):
+        name = ", ".join(group.names[task * each : (task + 1) * each])
         ax.axvline(task * group.iters, color="0.8", linewidth=0.6, zorder=0)
         middle = (task + 0.5) / group.tasks
         above = {"transform": ax.transAxes, "ha": "center", "fontsize": 6, "color": "0.4"}

@@ -4,102 +4,72 @@ The page is page.html, beside this file, filled with two things: sprites, which 
 that it can show, and JSON with the moments, the methods and their scores.
 """
 
-import ast
 import base64
 import html
 import io
-import itertools
 import json
 import math
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from files import write
-from pictures.canvas import COLOURS
-from pictures.film import Film, names_in_order, shoot_all, union
+from pictures.film import moments, names_of
+from pictures.grid import outline
 from pictures.groups import setting
-from scoring.runs import command
-from scoring.tables import ranks
+from pictures.scores import read_scores
 
 HERE = Path(__file__).parent
-LIMIT = 8_000_000  # bytes of a page
-# Images of each category, and whether moments inside tasks are shown: what fits is taken
-LADDER = [(9, True), (4, True), (2, True), (1, True), (1, False)]
+LIMIT = 2_000_000  # bytes of a page
+# Images of each category, and the part of a task that a moment lasts: what fits is taken
+LADDER = [(5, 0), (5, 1 / 64), (3, 1 / 64), (2, 1 / 64), (2, 1 / 16), (1, 1 / 16), (1, 1)]
 ACROSS = 4096  # pixels: a wider sprite is more than some phones can hold
-GREYS = 16  # of grey images: as few as a reader can tell apart, and half a byte each
+GREYS = 12  # of grey images: more than a reader can tell apart
 QUALITY = 80  # of colour images, percent
-SHAPES = ["circle", "square", "triangle", "diamond", "plus", "down", "star", "bar"]
-DASHES = ["none", "6 3", "2 3", "7 3 2 3"]
+DASHES = {"-": "none", "--": "6 3", ":": "2 3", "-.": "7 3 2 3"}
+TITLE = "What a generator keeps, and what it forgets"
 
 
-def draw(groups, output, skipped):
-    """Every method at every moment. Writes the file output.
-
-    skipped: a list, to which files that cannot be read are added.
-    """
-    films = [Film(group) for group in groups]
-    scores = {film.label: read_scores(film) for film in films}
-    compare_scoring(films, scores)
-    names = names_in_order(groups)
-    films = shoot_all(films, LADDER[0][0], skipped)
-    for n, inside in LADDER:
-        text = page(films, scores, names, setting(groups), n, inside)
+def draw(films, output):
+    """Every method at every moment. Writes the file output."""
+    runs = [film.group.run for film in films]
+    scores = list(read_scores(runs).values())
+    for n, least in LADDER:
+        text = page(films, scores, n, least)
         if len(text) <= LIMIT:
             break
     output.parent.mkdir(parents=True, exist_ok=True)
     write(output, lambda file: file.write_bytes(text))
-    print(f"wrote {output}, {len(text) / 1e6:.1f} MB")
+    print(f"wrote {output}, {len(text) / 1e6:.1f} MB, {n} images of each category")
     if len(text) > LIMIT:
         print(f"that is more than {LIMIT / 1e6:.0f} MB; name fewer runs for a smaller page")
 
 
-def page(films, scores, names, setting, n, inside):
-    """The page as bytes. scores: {label: what eval.json holds, or None}. names: of the categories.
+def page(films, scores, n, least):
+    """The page as bytes. scores: Scores of each film's run, or None.
 
-    setting: data, steps and seed, in words.
-
-    n: images of each category. inside: with the moments inside tasks, not only the ends.
+    n: images of each category. least: see pictures.film.moments().
     """
-    ends = {moment for film in films for moment in film.ends()}
-    moments = [moment for moment in union(films) if inside or moment in ends]
-    place = {moment: index for index, moment in enumerate(moments)}
-    iters = {film.iters for film in films}
-    size = image_size(films)
+    groups, at = [film.group for film in films], moments(films, least)
+    size = films[0].images.shape[-1]
     data = {
-        "categories": names,
+        "categories": names_of(films),
         "tasks": max(film.tasks for film in films),
-        "iters": iters.pop() if len(iters) == 1 else None,
-        "moments": moment_list(moments, ends),
+        "each": groups[0].categories_per_task,
+        "at": [round(moment, 5) for moment in at],
         "size": size,
         "count": n,
         "across": ACROSS // size,
-        "methods": [],
-        "scored": any(scores.values()),
-        "legend": legend(scores.values()),
+        "methods": [method(film, found, n, at) for film, found in zip(films, scores)],
     }
-    styles = styles_of(films)
-    for film in films:
-        of_run = scores[film.label]
-        method = {
-            "label": film.label,
-            "name": film.method,
-            "options": film.label.removeprefix(film.method).strip(),
-            "about": about(film.method),
-            "once": film.at_once,
-            "at": [place[moment] for moment in film.images if moment in place],
-            "ends": [place[moment] for moment in film.ends() if moment in place],
-            "sprites": [sprite(film, category, n, place) for category in range(len(names))],
-            "scores": of_run and course(film, of_run, place),
-            "final": of_run and final(of_run),
-        }
-        data["methods"].append(styles[film.label] | method)
+    known = [found for found in scores if found]
     parts = {
-        "title": html.escape(f"What a generator keeps: {setting}"),
-        "setting": html.escape(setting),
+        "title": html.escape(f"{TITLE}: {setting(groups)}"),
+        "headline": html.escape(headline(groups, scores)),
+        "setting": html.escape(setting(groups)),
+        "legend": html.escape(legend(known[0])) if known else "",
         "data": json_in_html(data),
     }
     template = (HERE / "page.html").read_text(encoding="utf-8")
@@ -107,42 +77,63 @@ def page(films, scores, names, setting, n, inside):
     return text.encode("utf-8", "replace")  # a name of a folder may be no text
 
 
-def image_size(films):
-    """Height and width of the images, in pixels."""
-    for by_category in films[0].images.values():
-        for images in by_category.values():
-            return images.shape[-1]
-
-
-def moment_list(moments, ends):
-    """The moments for JSON. last: of its task; end: the task is learned."""
-    last = {task: (task, step) for task, step in moments}
-    found = []
-    for task, step in moments:
-        is_last = last[task] == (task, step)
-        is_end = is_last and (task, step) in ends
-        found.append({"task": task, "step": step, "last": is_last, "end": is_end})
+def method(film, scores, n, at):
+    """What the page shows of one method."""
+    group, look, count = film.group, film.group.look, len(film.names)
+    own = [film.index(moment) for moment in at]
+    shown = list(dict.fromkeys(index for index in own if index is not None))
+    found = {
+        "short": look.short,
+        "name": look.name,
+        "line": look.line,
+        "options": group.options,
+        "colour": look.colour,
+        "dark": look.colour_on_dark,
+        "shape": " ".join(f"{x * 5:.1f},{y * 5:.1f}" for x, y in outline(look.marker)),
+        "dash": DASHES[group.dash],
+        "frames": [shown.index(index) if index is not None else None for index in own],
+        "sprites": [sprite(film, category, n, shown) for category in range(count)],
+        "final": scores and scores.final,
+        "level": bool(scores and scores.level),
+        "courses": {},
+    }
+    if scores:
+        courses = {category: scores.of(category, scores.accuracy) for category in range(count)}
+        courses["older"] = scores.course(scores.older)
+        courses["newest"] = scores.course(scores.newest)
+        courses["all"] = scores.course(scores.so_far)
+        for name, points in courses.items():
+            found["courses"][name] = [(round(at, 5), round(value, 3)) for at, value in points]
     return found
 
 
-def styles_of(films):
-    """{label: colour, shape and dashes}: a colour a method, as in the other pictures, a shape a
-    film, dashes for films of the same method.
-    """
-    styles, count = {}, {}
-    places = ranks(film.method for film in films)
-    for film, shape in zip(films, itertools.cycle(SHAPES)):
-        number = count.setdefault(film.method, 0)
-        count[film.method] += 1
-        colour = COLOURS[places[film.method] % len(COLOURS)]
-        if colour == "#000000":
-            colour = "currentColor"  # that of the text, as black would vanish on a dark page
-        styles[film.label] = {
-            "colour": colour,
-            "shape": shape,
-            "dash": DASHES[number % len(DASHES)],
-        }
-    return styles
+def headline(groups, scores):
+    """What the scores say, in a sentence."""
+    kept = []
+    for group, found in zip(groups, scores):
+        if found and found.final and found.final["older"] is not None and not found.level:
+            kept.append((found.final["older"], group.label))
+    if not kept:
+        return TITLE
+    (worst, loser), (best, winner) = min(kept), max(kept)
+    text = f"After the last of {groups[0].tasks} tasks, {loser} still paints {worst:.0f} % of the "
+    text += "earlier categories recognisably"
+    return text if best == worst else f"{text}, {winner} {best:.0f} %"
+
+
+def legend(scores):
+    """What the numbers mean."""
+    features = scores.how["FID features"]
+    judged = " and ".join(f"{count} images {when}" for when, count in scores.counts.items())
+    return (
+        "Accuracy: how many of the generated images a classifier of real images takes for the "
+        f"category asked for; of each category it judges {judged}. Older categories are those of "
+        f"earlier tasks. FID ({features} features, {scores.how['FID images']} images): the "
+        "distance to real test images, of all categories together; lower is better. Reverse "
+        "accuracy: how many real test images a classifier recognises that learned only from "
+        "generated ones. Forgetting: the mean loss of accuracy, in percentage points, since a "
+        "category was best."
+    )
 
 
 def json_in_html(data):
@@ -151,44 +142,35 @@ def json_in_html(data):
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def about(method):
-    """What a method does: the first line of its script."""
-    path = HERE.parent / f"{method}.py"
-    if not method.isidentifier() or not path.exists():
-        return method
-    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or method).split("\n")[0]
-
-
 # --------------------------------------------------------------------------------------------------
 # Sprites
 
 
-def sprite(film, category, n, place):
+def sprite(film, category, n, shown):
     """All images of one category by one method in one image file; None if it never learned it.
 
-    source: the file as a data URI. frames: which of the film's moments stand in it, side by side, n
-    images one below the other each. counts: how many of the n there are.
+    shown: indices of the film's moments. source: the file as a data URI, the moments side by side
+    from the one numbered first, n images one below the other each. right: of each moment a number
+    whose bit i says whether the judge sees the category in image i.
     """
-    moments = [moment for moment in film.images if moment in place]
-    frames = [index for index, moment in enumerate(moments) if category in film.images[moment]]
-    parts = [film.images[moments[index]][category][:n] for index in frames]
-    counts = [len(part) for part in parts]
-    if not sum(counts):
+    judged = film.judged[shown, category, :n]
+    known = (judged >= 0).any(1)
+    if not known.any():
         return None
-    source = data_uri(sheet(parts, n))
-    return {"source": source, "frames": frames, "counts": counts}
+    first = int(known.argmax())
+    images = film.images[shown, category, :n][first:]
+    right = ((judged[first:] == category) << np.arange(judged.shape[1])).sum(1)
+    return {"source": data_uri(sheet(images)), "first": first, "right": right.tolist()}
 
 
-def sheet(parts, n):
-    """Frames, each uint8 [at most n, C, S, S], as one array [H, W, C]; rows of ACROSS pixels."""
-    channels, size = next(part for part in parts if len(part)).shape[1:3]
-    across = min(len(parts), ACROSS // size)
-    rows = math.ceil(len(parts) / across)
-    whole = np.zeros((rows, n, size, across, size, channels), np.uint8)
-    for index, part in enumerate(parts):
-        row, column = divmod(index, across)
-        for i, image in enumerate(part):
-            whole[row, i, :, column] = image.transpose(1, 2, 0)
+def sheet(images):
+    """Moments, uint8 [m, n, C, S, S], as one array [H, W, C]; rows of ACROSS pixels."""
+    m, n, channels, size, _ = images.shape
+    across = min(m, ACROSS // size)
+    rows = math.ceil(m / across)
+    whole = np.zeros((rows * across, n, channels, size, size), np.uint8)
+    whole[:m] = images
+    whole = whole.reshape(rows, across, n, channels, size, size).transpose(0, 2, 4, 1, 5, 3)
     return whole.reshape(rows * n * size, across * size, channels)
 
 
@@ -196,102 +178,9 @@ def data_uri(pixels):
     """uint8 [H, W, C] as WebP: grey without loss, but rounded to GREYS levels; colour with some."""
     file = io.BytesIO()
     if pixels.shape[-1] == 1:
-        Image.fromarray(rounded(pixels[..., 0])).convert("RGB").save(file, "WEBP", lossless=True)
+        step = 255 / (GREYS - 1)
+        grey = (np.round(pixels[..., 0] / step) * step).round().astype(np.uint8)
+        Image.fromarray(grey).convert("RGB").save(file, "WEBP", lossless=True)
     else:
         Image.fromarray(pixels).save(file, "WEBP", quality=QUALITY)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def rounded(pixels):
-    """The nearest of GREYS levels from black to white."""
-    step = 255 / (GREYS - 1)
-    return (np.round(pixels / step) * step).round().astype(np.uint8)
-
-
-# --------------------------------------------------------------------------------------------------
-# Scores
-
-
-def read_scores(film):
-    """What eval.json holds, None if the run has none; exits if it cannot be read."""
-    path = film.run.path / "eval.json"
-    if not path.exists():
-        return None
-    try:
-        scores = json.loads(path.read_text(encoding="utf-8"))
-        course(film, scores, {})
-        final(scores)
-        scored_how(scores)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        again = command("eval.py", film.run.path)
-        sys.exit(f"error: {path} is damaged ({type(error).__name__}: {error}); again: {again}")
-    return scores
-
-
-def scored_how(scores):
-    """Only scores of which this is the same compare."""
-    fid = scores["fid"]
-    inside = sorted({n for line in scores["intermediate"] for n in line["fid_samples"]})
-    counts = fid["samples"], scores["samples"], inside
-    return fid["features"], counts, scores["statistics"], scores["data"]
-
-
-def compare_scoring(films, scores):
-    """Exits if runs were scored differently."""
-    scored = []
-    for film in films:
-        if scores[film.label]:
-            scored.append((film.run.path, scored_how(scores[film.label])))
-    for path, how in scored[1:]:
-        if how != scored[0][1]:
-            found = f"{scored[0][0]} and {path} were scored differently"
-            kinds = "samples, FID features, statistics, real data or judge"
-            sys.exit(f"error: {found} ({kinds}); score them together, in one call of eval.py")
-
-
-def course(film, scores, place):
-    """Accuracy and FID by moment: {"accuracy", "fid": {index of the moment: [one a category]}}.
-
-    From the scores inside tasks where there are some, as FID depends on the number of images; they
-    include the ends of tasks.
-    """
-    found = {}
-    for line in scores["intermediate"]:
-        counted = line["task"], line["step"]
-        moment = film.moment(*counted) if counted in film.inside else (line["task"], film.iters)
-        found[moment] = line["accuracy"], line["fid_test"]
-    if not found:
-        rows = zip(scores["accuracy"], scores["fid"]["test"]["matrix"])
-        found = {(t, film.iters): row for t, row in enumerate(rows, start=1) if row[0]}
-    courses = {"accuracy": {}, "fid": {}}
-    for moment, (accuracy, fid) in sorted(found.items()):
-        if moment in place:
-            courses["accuracy"][place[moment]] = accuracy
-            courses["fid"][place[moment]] = fid
-    return courses
-
-
-def final(scores):
-    """The scores after the last task; None if the run was not finished when it was scored."""
-    if scores["accuracy"][-1] is None:
-        return None
-    return {
-        "accuracy": scores["average_accuracy"][-1],
-        "fid": scores["fid"]["test"]["all"],
-        "reverse": scores["reverse_accuracy"],
-        "forgetting": scores["forgetting"],
-        "each": scores["accuracy"][-1],
-    }
-
-
-def legend(scores):
-    """What the scores in the tables mean; scores: of each run, or None."""
-    features = {of_run["fid"]["features"] for of_run in scores if of_run}
-    return (
-        "Accuracy: how many of the generated images a classifier of real images takes for the "
-        f"category asked for. FID ({'/'.join(sorted(features))} features): the distance to real "
-        "test images, lower is better; here of all categories together, above of each by itself. "
-        "Reverse accuracy: how many real test images a classifier recognises that learned only "
-        "from generated ones. Forgetting: the mean loss of accuracy, in percentage points, since "
-        "a category was best."
-    )

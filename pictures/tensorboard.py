@@ -63,26 +63,25 @@ class Events:
         self.lock.close()
 
 
-def write(paths, follow, skipped, install):
+def write(paths, follow, install):
     """Write the event files of all runs at or below paths.
 
     follow: go on while they train, and take in runs that begin, until all are finished or Ctrl-C.
-    skipped: a list, to which runs that cannot be read are added. install: the command that installs
-    what is missing.
+    install: the command that installs what is missing.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         sys.exit(f"error: figures.py tensorboard needs tensorboard; {install}")
-    open_events, refused = {}, set()
+    open_events, refused, problems = {}, set(), []
     try:
         while True:
-            skipped.clear()
+            problems.clear()
             found = find_runs(paths)
             if not found:
                 sys.exit(no_run(paths))
             for path in found:
-                look(path, SummaryWriter, open_events, refused, skipped)
+                look(path, SummaryWriter, open_events, refused, problems)
             if not follow or all(events.finished for events in open_events.values()):
                 break
             time.sleep(PAUSE)
@@ -95,10 +94,12 @@ def write(paths, follow, skipped, install):
         print(f"look at them with: tensorboard --logdir {paths[0]}")
     if refused:
         busy = ", ".join(map(str, sorted(refused)))
-        sys.exit(f"error: another process writes the event files of {busy}; wait for it, or end it")
+        problems.append(f"another process writes the event files of {busy}; wait, or end it")
+    if problems:
+        sys.exit("error: " + "; ".join(problems))
 
 
-def look(path, writer, open_events, refused, skipped):
+def look(path, writer, open_events, refused, problems):
     """Write what is new of one run. open_events: {path of a run: its Events}, added to.
 
     refused: paths of runs whose files another process writes, added to.
@@ -112,9 +113,9 @@ def look(path, writer, open_events, refused, skipped):
         if "locked" in str(error):
             refused.add(path)
         else:
-            skipped.append(f"{path / 'tensorboard'} ({error})")
+            problems.append(f"{path / 'tensorboard'} cannot be written ({error})")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        skipped.append(f"{path} ({type(error).__name__}: {error})")
+        problems.append(f"{path} is not readable as ours ({type(error).__name__}: {error})")
     else:
         if count:
             print(f"wrote {count} lines of the log to {path / 'tensorboard'}", flush=True)

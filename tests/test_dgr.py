@@ -276,7 +276,6 @@ def test_reverse_accuracy_without_any_image_is_zero(biased):
 
 
 def test_pictures_show_the_images_that_the_solver_takes_for_a_category(biased, call_main, tmp_path):
-    assert call_main(figures, "samples", biased, "-o", tmp_path) is None
     paint = ["paint", biased, "-n", 9, "-o", tmp_path / "nine.png", "--category"]
     assert call_main(figures, *paint, 0) is None
     assert Image.open(tmp_path / "nine.png").size == (3 * 34 + 2, 3 * 34 + 2)

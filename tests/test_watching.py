@@ -1,4 +1,4 @@
-"""What shows a training while it runs, or moves: losses, TensorBoard, the GIF, progress."""
+"""What shows a training while it runs, or moves: losses, TensorBoard, progress."""
 
 import io
 import json
@@ -9,14 +9,11 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from conftest import ROOT, metrics, run_script
-from PIL import Image, ImageSequence
 
 import progress
-from pictures import forgetting, losses
+from pictures import losses
 from pictures.groups import find_groups
-from scoring.drawing import SavedGenerator, pixels
 
 
 @pytest.fixture
@@ -54,10 +51,10 @@ def test_losses_are_those_of_the_log(runs, tmp_path, monkeypatch):
     assert at == list(range(1, 13))
     for title, name in [("critic", "critic"), ("the method's own", "alignment")]:
         expected = [[x, line[name]] for x, line in zip(at, log)]
-        assert found["mergan_ra", title] == {name: expected}
-    assert found["mergan_jtr", "the method's own"] == {}
+        assert found["MeRGAN-RA", title] == {name: expected}
+    assert found["MeRGAN-JTR", "the method's own"] == {}
     # All categories at once: its one task goes from the first step to the last
-    assert [x for x, _ in found["joint", "generator"]["generator"]] == at
+    assert [x for x, _ in found["Joint training", "generator"]["generator"]] == at
 
 
 def test_losses_of_a_run_that_is_training(runs, tmp_path, monkeypatch):
@@ -67,8 +64,8 @@ def test_losses_of_a_run_that_is_training(runs, tmp_path, monkeypatch):
     (runs / "mergan_ra" / "task_3.pt").unlink()
     (runs / "joint" / "metrics.jsonl").unlink()
     found = drawn_lines(runs, tmp_path, monkeypatch)
-    assert len(found["mergan_ra", "critic"]["critic"]) == 5
-    assert ("joint", "critic") not in found
+    assert len(found["MeRGAN-RA", "critic"]["critic"]) == 5
+    assert ("Joint training", "critic") not in found
 
 
 def test_losses_without_a_log_end_in_one_line(runs, tmp_path):
@@ -178,56 +175,6 @@ def test_without_tensorboard_one_line_says_how_to_install_it(runs):
     assert done.returncode == 1
     assert done.stderr.startswith("error: figures.py tensorboard needs tensorboard; install it")
     assert len(done.stderr.splitlines()) == 1
-
-
-# --------------------------------------------------------------------------------------------------
-# The GIF
-
-
-def test_the_gif_shows_all_methods_while_they_learn(runs, tmp_path):
-    path = tmp_path / "new" / "moving.gif"
-    done = run_script("figures", "forgetting", runs, "-o", path)
-    assert done.returncode == 0, done.stderr
-    with Image.open(path) as file:
-        frames = [np.asarray(frame.convert("L"), float) for frame in ImageSequence.Iterator(file)]
-        assert file.info["loop"] == 0
-    # Of the moments 1, 2 and 4 of each of three tasks, every second and the end
-    assert len(frames) == 6
-    # The first category of the last method, at the end of the second task and of the third
-    generators = [SavedGenerator.load(runs / "mergan_ra" / f"task_{task}.pt") for task in (2, 3)]
-    second, third = [pixels(some.draw(0, 64)[:1])[0, 0].numpy() for some in generators]
-    for frame, expected in [(frames[3], second), (frames[5], third)]:
-        assert distance(frame, expected) < 8
-    assert distance(frames[0], third) > 8
-    again = tmp_path / "again.gif"
-    run_script("figures", "forgetting", runs, "-o", again)
-    assert again.read_bytes() == path.read_bytes()
-
-
-def test_any_name_can_stand_in_the_gif(runs, tmp_path):
-    names = ["two\nlines", "caf\udce9", "\u2028"]
-    for path in runs.rglob("task_*.pt"):
-        snapshot = torch.load(path, weights_only=True)
-        torch.save(snapshot | {"categories": names}, path)
-    forgetting.draw(find_groups([runs], []), tmp_path / "moving.gif", [])
-    with Image.open(tmp_path / "moving.gif") as file:
-        assert file.n_frames == 6
-
-
-def distance(frame, image):
-    """Mean difference in grey levels to the part of a frame that is most like the image."""
-    windows = np.lib.stride_tricks.sliding_window_view(frame, image.shape)
-    return np.abs(windows - image).mean((2, 3)).min()
-
-
-def test_a_gif_that_grows_too_large_shows_less(runs, tmp_path, monkeypatch):
-    sizes = []
-    for limit in (1_500_000, 44_000, 31_000):
-        monkeypatch.setattr(forgetting, "LIMIT", limit)
-        forgetting.draw(find_groups([runs], []), tmp_path / "moving.gif", [])
-        sizes.append((tmp_path / "moving.gif").stat().st_size)
-        assert sizes[-1] <= limit
-    assert sizes == sorted(set(sizes), reverse=True)
 
 
 # --------------------------------------------------------------------------------------------------
