@@ -9,7 +9,7 @@ from torchvision.utils import save_image
 from common import pixels, save_rows
 from files import writing
 from pictures.groups import find_name
-from scoring.drawing import BATCH, SavedGenerator, whole_groups
+from scoring.drawing import SavedGenerator, whole_groups
 
 JPEG_SIDE = 65_500  # pixels: libjpeg's most
 MARGIN = 2  # pixels between two images
@@ -97,7 +97,7 @@ def draw_same(generator, category, n, seed, interpolate):
         t = torch.linspace(0, 1, n)[:, None]
         z = (torch.sin((1 - t) * angle) * z[0] + torch.sin(t * angle) * z[-1]) / torch.sin(angle)
     y = torch.tensor([category])
-    return torch.cat([generator.generator(some, y) for some in z.split(BATCH)])
+    return torch.cat([generator.generator(some, y) for some in z.split(256)])
 
 
 def draw_as_scored(generator, category, n, seed):
