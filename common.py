@@ -700,7 +700,7 @@ def load_tasks(args, categories_in_batch):
         total = min(args.num_tasks * args.categories_per_task, len(names))
         shared = categories_in_batch(args, total)
         if args.batch_size < 2 * shared:
-            found = f"--batch-size is {args.batch_size}, for {shared} categories in a batch"
+            found = f"--batch-size is {args.batch_size}, categories in a batch: {shared}"
             sys.exit(f"error: {found}; expected at least 2 images of each: {2 * shared}")
 
     data = load_dataset(split="train", check_names=check_names, **data_options(vars(args)))

@@ -410,7 +410,7 @@ class Run:
         }
         self.write("checkpoint.pt", torch.save, state)
         self.saved = f"task {task + 1}, step {step}"
-        if self.stopped:
+        if self.stopped and task < self.args.num_tasks:
             sys.exit(f"stopped at {self.saved}; the same command continues")
 
     def end_task(self, generator, seen, solver=None):

@@ -47,7 +47,10 @@ def read_arguments(directory):
     """What args.json holds; an empty dict where there is none."""
     path = directory / "args.json"
     try:
-        return dict(json.loads(path.read_text()))
+        found = dict(json.loads(path.read_text()))
+        if not found:
+            raise ValueError("it is empty")
+        return found
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, TypeError) as error:

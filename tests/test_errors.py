@@ -77,6 +77,10 @@ def replace_by_text(path):
     path.write_text("[1, 2]")
 
 
+def empty(path):
+    path.write_text("{}")
+
+
 @pytest.mark.parametrize(
     "name, damage",
     [
@@ -84,6 +88,7 @@ def replace_by_text(path):
         ("checkpoint.pt", replace_by_foreign),
         ("args.json", cut_in_half),
         ("args.json", replace_by_text),
+        ("args.json", empty),
     ],
 )
 def test_what_is_damaged_or_not_ours_is_named_and_kept(name, damage, copy, call_main, tiny_options):
@@ -223,7 +228,7 @@ SEED = f"expected 0 to {2**32 - 1}"
         ("--seed", str(2**32), f"--seed is {2**32}, {SEED}"),
         ("--num-tasks", "4", "--num-tasks is 4, expected 1 to 3, or 0 for all"),
         ("--num-tasks", "-1", "--num-tasks is -1, expected 1 to 3, or 0 for all"),
-        ("--batch-size", "1", "--batch-size is 1, for 1 categories in a batch; expected at least"),
+        ("--batch-size", "1", "--batch-size is 1, categories in a batch: 1; expected at least"),
         ("--data-dir", "nowhere", "nowhere"),
     ],
 )
@@ -264,7 +269,7 @@ def test_too_many_categories_for_a_batch_are_refused_before_an_image_is_decoded(
         assert message is None
         assert learned == [40]
         return
-    found = "error: --batch-size is 64, for 40 categories in a batch"
+    found = "error: --batch-size is 64, categories in a batch: 40"
     assert message == f"{found}; expected at least 2 images of each: 80"
     assert not list(tmp_path.iterdir())
     # Fewer tasks need fewer images

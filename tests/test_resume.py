@@ -137,6 +137,20 @@ def test_a_signal_stops_a_run_after_a_checkpoint_from_which_it_continues(
     assert losses(tmp_path) == losses(finished("sft"))
 
 
+def test_a_signal_at_the_end_of_the_last_task_lets_the_run_finish(
+    call_main, tiny_options, tmp_path, monkeypatch, capsys, handlers
+):
+    measure = common.Generator.update_standing_statistics
+
+    def interrupted(*arguments):
+        measure(*arguments)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(common.Generator, "update_standing_statistics", interrupted)
+    assert call_main(sft, *tiny_options("sft", tmp_path), "--num-tasks", 1) is None
+    assert "is finished; score it" in capsys.readouterr().out
+
+
 def test_a_signal_that_is_ignored_stays_ignored(
     call_main, tiny_options, finished, tmp_path, in_step
 ):
