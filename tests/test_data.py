@@ -1,7 +1,6 @@
 """What the training images are drawn from, and the digits that tell data sets apart."""
 
 import numpy as np
-import pytest
 import torch
 
 from common import RealImages, cache_folder, data_options, fingerprint, load_dataset
@@ -21,51 +20,43 @@ def tinted(tmp_path, n=50):
     ).repeat_interleave(n)
 
 
-def test_batches_of_a_map_that_is_held_are_those_of_a_tensor(tmp_path):
+def drawn(images, labels, y, n, steps, seed=1, process=0):
+    """Two batches of n images of each category in y for each of the steps."""
+    real_images = RealImages(images, labels, torch.device("cpu"), seed, process)
+    real_images.begin(1, torch.tensor(y), n, 2)
+    batches = []
+    for step in steps:
+        real_images.load(step)
+        batches += [real_images.draw(), real_images.draw()]
+    return batches
+
+
+def test_batches_are_the_same_from_a_tensor_a_held_map_and_one_that_is_read_ahead(
+    tmp_path, monkeypatch
+):
     images, labels = tinted(tmp_path)
-    held, whole = (
-        RealImages(x, labels, torch.device("cpu"))
-        for x in (images, torch.from_numpy(np.array(images)))
-    )
-    for y in (torch.tensor([1]), torch.tensor([0, 1, 2])):
-        batches = []
-        for real_images in (held, whole):
-            real_images.begin(y, 6)
-            torch.manual_seed(3)
-            batches.append(torch.cat([real_images.draw(y, 6) for _ in range(3)]))
-        assert torch.equal(*batches)
+    for y in ([1], [0, 1, 2]):
+        of_tensor = drawn(torch.from_numpy(np.array(images)), labels, y, 6, range(1, 4))
+        assert all(map(torch.equal, drawn(images, labels, y, 6, range(1, 4)), of_tensor))
+        with monkeypatch.context() as patch:
+            patch.setattr(RealImages, "room", lambda self: 0)
+            assert all(map(torch.equal, drawn(images, labels, y, 6, range(1, 4)), of_tensor))
+            # Also after a resume
+            assert all(map(torch.equal, drawn(images, labels, y, 6, [3]), of_tensor[4:]))
 
 
-@pytest.fixture
-def streamed(tmp_path, monkeypatch):
-    """A function that makes RealImages of a map too large to hold."""
+def test_batches_are_of_their_categories_and_of_seed_process_and_step(tmp_path):
     images, labels = tinted(tmp_path)
-    monkeypatch.setattr(RealImages, "room", lambda self: 0)
-    return lambda seed=1: RealImages(images, labels, torch.device("cpu"), seed)
-
-
-def drawn(real_images, y, n, count, skip=0):
-    real_images.begin(y, n, skip)
-    return [real_images.draw(y, n) for _ in range(count)]
-
-
-def test_batches_read_ahead_are_of_their_categories_and_continue_after_a_resume(streamed):
-    y = torch.tensor([2, 1])
-    batches = drawn(streamed(), y, 5, 4)
+    batches = drawn(images, labels, [2, 1], 5, [1, 2])
     for batch in batches:
         assert batch.shape == (10, 3, 8, 8) and batch.dtype == torch.float32
         pixel = ((batch[:, 0, 4, 4] + 1) * 127.5).round()
         assert pixel.tolist() == [2.0] * 5 + [1.0] * 5
-    assert not torch.equal(batches[0], batches[1])
-    continued = drawn(streamed(), y, 5, 2, skip=2)
-    assert all(torch.equal(a, b) for a, b in zip(continued, batches[2:]))
-    assert not torch.equal(drawn(streamed(seed=2), y, 5, 1)[0], batches[0])
-    numbers = torch.cat(
-        [
-            ((b[:, 0, 0, 0] + 1) * 127.5).round()
-            for b in drawn(streamed(), torch.tensor([0]), 100, 20)
-        ]
-    )
+    batches += drawn(images, labels, [2, 1], 5, [1], seed=2)
+    batches += drawn(images, labels, [2, 1], 5, [1], process=1)
+    assert len({batch.numpy().tobytes() for batch in batches}) == 8
+    many = torch.cat(drawn(images, labels, [0], 100, range(10)))
+    numbers = ((many[:, 0, 0, 0] + 1) * 127.5).round()
     assert torch.bincount(numbers.long(), minlength=50).min() > 10  # 2 000 draws of 50 images
 
 
