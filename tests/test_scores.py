@@ -245,8 +245,8 @@ def test_standing_statistics_inside_a_task_are_measured_anew(finished):
     assert (images - expected).abs().mean() < 0.2 * (old - expected).abs().mean()
 
 
-def test_a_category_with_too_few_images_for_fid_is_named_and_its_accuracy_given(
-    tmp_path, capsys, dark_and_bright, monkeypatch
+def test_a_category_with_too_few_images_for_fid_has_an_accuracy_all_the_same(
+    tmp_path, dark_and_bright, monkeypatch
 ):
     # The loaders refuse such data; scores do not rely on it
     monkeypatch.setitem(LEAST, "test", 1)
@@ -254,7 +254,6 @@ def test_a_category_with_too_few_images_for_fid_is_named_and_its_accuracy_given(
     write_idx(tmp_path / "real" / "t10k-images-idx3-ubyte", np.zeros((3, 32, 32), np.uint8))
     write_idx(tmp_path / "real" / "t10k-labels-idx1-ubyte", labels)
     reference = open_reference(dict(dataset="idx", data_dir=tmp_path / "real"))
-    assert "category 1 has 200 training and 1 test images, FID needs" in capsys.readouterr().err
     reference.judge = Brightness()
     save_run(tmp_path / "run", [painter(False, False), painter(False, True)])
     results, problems = score_run(Run(tmp_path / "run"), reference, samples=64)
