@@ -70,14 +70,15 @@ def score_reverse(path, reference, standing=False):
     real = torch.isin(reference.labels, torch.tensor(seen)).sum().item()
     each = real // len(seen)
     images = []
-    for category in progress(seen, "drawing images, for reverse accuracy"):
+    for category in progress(seen, f"drawing {path.parent.name}, for reverse accuracy"):
         drawn = generator.draw(category, whole_groups(each), seed=1, as_pixels=True)
         images.append(drawn[:each])
     counts = torch.tensor(list(map(len, images)))
     if counts.sum() == 0:  # by a solver that names none of them
         return 0.0
     labels = torch.tensor(seen).repeat_interleave(counts)
-    return reference.reverse_accuracy(torch.cat(images), labels, seen)
+    whose = f"images of {path.parent.name}"
+    return reference.reverse_accuracy(torch.cat(images), labels, seen, whose)
 
 
 def column(rows, name):

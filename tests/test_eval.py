@@ -350,7 +350,7 @@ def test_eval_scores_every_run_below_a_folder(folder, tiny_data):
     results = json.loads((folder / "one" / "eval.json").read_text())
     names = "average_accuracy accuracy forgetting backward_transfer fid reverse_accuracy"
     names += " reverse_accuracy_ceiling diversity intermediate categories other_data judge"
-    names += " judge_accuracy data samples statistics minutes arguments"
+    names += " judge_accuracy data samples statistics minutes arguments learned"
     assert results.keys() == set(names.split())
     for matrix in (
         results["accuracy"],
@@ -533,7 +533,10 @@ def test_a_half_written_line_of_metrics_and_foreign_arguments_stop_nothing(
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--fid-samples", "5"], "--fid-samples is 5, expected at least 2 for each of the 3 tasks"),
+        (
+            ["--fid-samples", "5"],
+            "--fid-samples is 5, expected at least 2 for each of the 3 categories",
+        ),
         (["--fid-features", "inception", "--inception-weights", "nowhere"], 2),
     ],
 )

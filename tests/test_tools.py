@@ -20,7 +20,6 @@ from pictures import curves, paint, samples, tsne
 from pictures.groups import all_names, find_groups, find_name
 from pictures.paint import newest
 from scoring.drawing import SavedGenerator
-from scoring.runs import ELSEWHERE, complete
 
 sys.path.insert(0, str(ROOT / "benchmark"))
 
@@ -557,31 +556,3 @@ def test_every_line_of_a_list_is_a_command_that_a_script_takes_and_no_two_write_
             run_dirs.append(importlib.import_module(method).parse_args().run_dir)
             assert python == "python"
     assert len(set(run_dirs)) == len(run_dirs) >= 4 * 3 * len(METHODS)  # data sets, seeds
-
-
-def test_the_results_of_mnist_are_those_of_the_list(monkeypatch):
-    """Every score in results has its line in mnist.txt.
-
-    Every line had been run before the initial weights became the authors'; of today's code, so far,
-    the lines of one seed were run.
-    """
-    # What auto became on the machine of the results, and an option that is younger than they are
-    needless = {*ELSEWHERE, "device", "amp", "covariance_samples"}
-    key = lambda arguments: json.dumps(
-        {k: v for k, v in arguments.items() if k not in needless}, sort_keys=True
-    )
-    listed = []
-    for line in (ROOT / "benchmark" / "mnist.txt").read_text().splitlines():
-        _, script, *options = line.split()
-        monkeypatch.setattr(sys, "argv", [script, *options])
-        method = script.removesuffix(".py")
-        listed.append(
-            key(complete({"method": method} | vars(importlib.import_module(method).parse_args())))
-        )
-    scored = {}
-    for folder in ("mnist_before", "mnist_cpu"):
-        paths = sorted((ROOT / "results" / folder).glob("*.json"))
-        arguments = [json.loads(path.read_text())["arguments"] for path in paths]
-        scored[folder] = [key(complete(options)) for options in arguments]
-    assert sorted(scored["mnist_before"]) == sorted(listed)
-    assert len(scored["mnist_cpu"]) == len(set(scored["mnist_cpu"]) & set(listed))
