@@ -15,9 +15,8 @@ GREY_STEP = 17  # 16 levels of grey, which take half the space
 
 
 def read_samples(path, categories):
-    """The first images of each category in a PNG of samples, whose row r is of category r.
-
-    uint8 [categories, KEPT, C, S, S], zeros for categories that it does not have.
+    """The first images of each category in a PNG, whose row r is of category r: uint8
+    [categories, KEPT, C, S, S], zeros for categories that it does not have.
     """
     pixels = np.array(Image.open(path))
     size = pixels.shape[1] // COLUMNS
@@ -39,31 +38,29 @@ def judge_samples(images, reference):
 def write_film(run, reference):
     """Write film.npz beside eval.json; nothing where a run has no samples.
 
-    "moments": int32 [M, 2], task and step, in the order of training. "images": uint8 [M, categories
-    that the run learns, KEPT, C, S, S], the same z at every moment; grey in 16 levels; zeros where
-    a category is not learned yet. "judged": int16 [M, categories, KEPT], −1 where there is no
-    image. "names": of the categories.
+    "moments": int32 [M, 2], task and step, in the order of training. "images": uint8 [M, K, KEPT,
+    C, S, S] of the K categories that the run learns, the same z at every moment, grey in 16 levels;
+    zeros where not learned yet. "judged": int16 [M, K, KEPT], as in judge_samples(). "names": of categories.
     """
     samples = by_moment(run.path.glob("samples/task_*_step_*.png"))
     if not samples:
         return
     categories = run.categories(len(reference.names))
     images = torch.stack([read_samples(path, categories) for path in samples.values()])
-    name = digest(reference.key, "film", images)
-    seen = cached(
-        run.path / "eval_cache.json", name, lambda: judge_samples(images, reference).tolist()
-    )
+    key = digest(reference.key, "film", images)
+    cache = run.path / "eval_cache.json"
+    judged = cached(cache, key, lambda: judge_samples(images, reference).tolist())
     if images.shape[3] == 1:
         images = (images / GREY_STEP).round().to(torch.uint8) * GREY_STEP
-    arrays = {
-        "moments": np.array(list(samples), np.int32),
-        "images": images.numpy(),
-        "judged": np.array(seen, np.int16),
-        "names": np.array(reference.names[:categories]),
-    }
 
     def save(path):
         with open(path, "wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(
+                file,
+                moments=np.array(list(samples), np.int32),
+                images=images.numpy(),
+                judged=np.array(judged, np.int16),
+                names=np.array(reference.names[:categories]),
+            )
 
     write(run.path / "film.npz", save)

@@ -253,13 +253,6 @@ def open_reference(data, real=None, judge="auto", device="cpu", shipped=True, **
     print(f"judge: {right} ({judge_name})", file=sys.stderr)
     if reference.accuracy < 90:
         print("judge: warning: below 90 %, so the scores below mean little", file=sys.stderr)
-    for category, name in enumerate(real.names):
-        train = (real.labels == category).sum().item()
-        test = (real.test_labels == category).sum().item()
-        if test < 2 or train < 4:
-            found = f"category {name} has {train} training and {test} test images"
-            needed = "FID needs at least 4 and 2; its accuracy is given, FID is not"
-            print(f"warning: {found}, {needed}", file=sys.stderr)
     return reference
 
 

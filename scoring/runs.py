@@ -12,18 +12,8 @@ from common import DATASETS, data_options
 
 SETTING = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")
 # Options that change no result, or whose effect is compared otherwise
-IGNORED = (
-    "run_dir",
-    "data_dir",
-    "cache_dir",
-    "data",
-    "schedule",
-    "log_every",
-    "checkpoint_every",
-    "snapshots",
-    "cuda_graph",
-    "hardware",
-)
+IGNORED = ("run_dir", "data_dir", "cache_dir", "data", "hardware", "schedule", "cuda_graph")
+IGNORED += ("log_every", "checkpoint_every", "snapshots")
 
 
 def find_runs(paths):
@@ -180,15 +170,13 @@ def compare_data(run, real, allowed=False):
     all names agree. Returns None if nothing differs, else the images learned and there, in words.
     """
     learned, found = run.names(), real.names
-    if learned is not None and learned != found:
-        missing = [name for name in learned if name not in found]
-        added = [name for name in found if name not in learned]
+    if learned not in (None, found):
         parts = [f"{len(learned)} categories were learned, {len(found)} are there"]
-        if missing:
-            parts.append(f"missing: {', '.join(missing)}")
-        if added:
-            parts.append(f"added: {', '.join(added)}")
-        if not missing + added:
+        differences = {"missing": set(learned) - set(found), "added": set(found) - set(learned)}
+        for word, names in differences.items():
+            if names:
+                parts.append(f"{word}: {', '.join(sorted(names))}")
+        if len(parts) == 1:
             parts.append(f"the order was {', '.join(learned)}, and is {', '.join(found)}")
         raise ValueError(f"other data than was learned: {'; '.join(parts)}; restore it")
     fingerprint = run.arguments.get("data")

@@ -5,18 +5,10 @@ import statistics
 import torch
 
 from progress import progress
+from scoring import metrics
 from scoring.cache import cached, digest
 from scoring.drawing import SavedGenerator, whole_groups
 from scoring.judge import embed, percent_right
-from scoring.metrics import (
-    backward_transfer,
-    by_task,
-    fid,
-    forgetting,
-    learned,
-    mean_distance,
-    qualities,
-)
 from scoring.runs import IGNORED
 
 SPLITS = ("test", "train")
@@ -46,7 +38,7 @@ def score_snapshot(path, reference, categories, samples, standing=False):
         counts.append(n)
         if n < 2:
             continue
-        spread = mean_distance(judged[:n]) if len(images) > 1 else 0.0
+        spread = metrics.mean_distance(judged[:n]) if len(images) > 1 else 0.0
         real_spread = reference.real_distance(category, n)
         if real_spread > 0:  # else all real images are the same
             scores["diversity"][category] = spread / real_spread
@@ -57,12 +49,12 @@ def score_snapshot(path, reference, categories, samples, standing=False):
         for split in SPLITS:
             real[split].append(reference.real(split, category, n))
             if len(images) > 1:
-                scores[f"fid_{split}"][category] = fid(features, real[split][-1])
+                scores[f"fid_{split}"][category] = metrics.fid(features, real[split][-1])
 
     # Over all categories, where none of them is missing
     enough = min(counts) >= 2 and sum(map(len, drawn)) > 1
     for split in SPLITS:
-        over_all = fid(torch.cat(drawn), torch.cat(real[split])) if enough else None
+        over_all = metrics.fid(torch.cat(drawn), torch.cat(real[split])) if enough else None
         scores[f"fid_{split}_all"] = over_all
     seen = [value for value in scores["accuracy"] if value is not None]
     scores["average_accuracy"] = statistics.fmean(seen)
@@ -78,14 +70,15 @@ def score_reverse(path, reference, standing=False):
     real = torch.isin(reference.labels, torch.tensor(seen)).sum().item()
     each = real // len(seen)
     images = []
-    for category in progress(seen, "drawing images, for reverse accuracy"):
+    for category in progress(seen, f"drawing {path.parent.name}, for reverse accuracy"):
         drawn = generator.draw(category, whole_groups(each), seed=1, as_pixels=True)
         images.append(drawn[:each])
     counts = torch.tensor(list(map(len, images)))
     if counts.sum() == 0:  # by a solver that names none of them
         return 0.0
     labels = torch.tensor(seen).repeat_interleave(counts)
-    return reference.reverse_accuracy(torch.cat(images), labels, seen)
+    whose = f"images of {path.parent.name}"
+    return reference.reverse_accuracy(torch.cat(images), labels, seen, whose)
 
 
 def column(rows, name):
@@ -107,7 +100,7 @@ def fids(rows, floor, kind, categories_per_task):
             "per_category": matrix[-1],
             "all_by_task": over_all,
             "matrix": matrix,
-            **qualities(by_task(matrix, categories_per_task)),
+            **metrics.qualities(metrics.by_task(matrix, categories_per_task)),
         }
     counts = column(rows, "fid_samples")[-1]
     entry["floor"] = floor
@@ -144,10 +137,6 @@ class Scorer:
         """score_snapshot() of a file."""
         key = self.reference.fid_key
         return self.attempt(key, score_snapshot, path, self.categories, samples)
-
-    def reverse(self, path):
-        """score_reverse() of a file."""
-        return self.attempt(self.reference.key, score_reverse, path)
 
     def ends(self, samples):
         """The scores after each task, None where there is no file; joint.py saves one generator."""
@@ -202,19 +191,19 @@ def score_run(
     if last is not None:
         floor = reference.floor(last["seen"], samples)
         if reverse_accuracy:
-            reverse = scorer.reverse(run.task(run.tasks))
+            reverse = scorer.attempt(reference.key, score_reverse, run.task(run.tasks))
             ceiling = reference.ceiling(last["seen"])
 
     accuracy = column(rows, "accuracy")
-    tasks = by_task(accuracy, run.categories_per_task)
+    tasks = metrics.by_task(accuracy, run.categories_per_task)
     kept = {"hardware"} | run.arguments.keys() - set(IGNORED)
     results = {
         "categories": reference.names,
         "average_accuracy": column(rows, "average_accuracy"),
         "accuracy": accuracy,
-        "learned": learned(tasks),
-        "forgetting": forgetting(tasks),
-        "backward_transfer": backward_transfer(tasks),
+        "learned": metrics.learned(tasks),
+        "forgetting": metrics.forgetting(tasks),
+        "backward_transfer": metrics.backward_transfer(tasks),
         "fid": fids(rows, floor, reference.kind, run.categories_per_task),
         "reverse_accuracy": reverse,
         "reverse_accuracy_ceiling": ceiling,

@@ -17,7 +17,7 @@ from scoring.cache import write_json
 from scoring.judge import EPOCHS, FOLDER, embed, percent_right, train_classifier
 from scoring.reference import open_reference
 
-TASKS = (2, 5, 10)
+CATEGORIES = (2, 5, 10)
 # Options of eval.py, as they are and with --quick: --fid-samples and --samples
 OPTIONS = {10000: 6400, 2000: 640}
 
@@ -40,18 +40,24 @@ def make_judge(data):
 def make_scores(data):
     """judges/<data set>.json: accuracy of the judge, and FID and reverse accuracy of real images.
 
-    Those of the first two, five and ten categories, by the default options of eval.py.
+    Those of the first two, five and ten categories, by the default options of eval.py. The file is
+    written after each of them; the data folder keeps them too, so that a stopped command goes on.
     """
     scores = {}
+    path = FOLDER / f"{data['dataset']}.json"
+
+    def keep(reference):
+        scores.update(reference.known)
+        write_json(path, {"data": reference.data, "scores": scores})
+
     for fid_samples, samples in OPTIONS.items():
         reference = open_reference(data, shipped=False, fid_samples=fid_samples)
-        for tasks in TASKS:
-            seen = list(range(tasks))
-            reference.floor(seen, samples)
-            reference.ceiling(seen)
-        scores |= reference.known
-    path = FOLDER / f"{data['dataset']}.json"
-    write_json(path, {"data": reference.data, "scores": scores})
+        for categories in CATEGORIES:
+            reference.floor(list(range(categories)), samples)
+        keep(reference)
+    for categories in CATEGORIES:  # which take minutes
+        reference.ceiling(list(range(categories)))
+        keep(reference)
     print(f"wrote {path}")
 
 

@@ -12,10 +12,6 @@ from scoring.runs import IGNORED, SETTING, learned_categories
 # The paper's order; others follow
 METHODS = ["joint", "sft", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]
 FEATURES = {"judge": "judge", "inception": "Inception"}
-# What a table needs of an eval.json, beside arguments and FIDs
-NEEDED = ("accuracy", "average_accuracy", "forgetting", "backward_transfer", "reverse_accuracy")
-NEEDED += ("reverse_accuracy_ceiling", "diversity", "judge_accuracy", "data", "samples")
-NEEDED += ("statistics", "minutes")
 
 
 def read_scores(path):
@@ -35,25 +31,14 @@ def read_scores(path):
 
 
 def check_scores(result):
-    """ValueError that says what is missing if this is not what an eval.json holds."""
-    if not isinstance(result, dict):
-        raise ValueError("not the scores of a run")
-    parts = {"arguments": ("method", "seed", *SETTING)}
-    parts["fid"] = ("test", "train", "floor", "features", "samples")
-    missing = [name for name in (*NEEDED, *parts) if name not in result]
-    for part, names in parts.items():
-        values = result.get(part)
-        if isinstance(values, dict):
-            missing += [f"{part}.{name}" for name in names if name not in values]
-    if missing:
-        raise ValueError(f"not the scores of a run: no {', '.join(missing)}")
-    tasks = result["arguments"]["num_tasks"]
+    """ValueError if the scores after each task are not those of a finished run."""
+    tasks, categories = result["arguments"]["num_tasks"], len(names_of(result))
     for name in ("accuracy", "average_accuracy"):
         if not isinstance(result[name], list) or len(result[name]) != tasks:
             raise ValueError(f"{name} is no list of {tasks} tasks")
-    if result["average_accuracy"][-1] is None:
+    last = result["accuracy"][-1]
+    if last is None:
         raise ValueError("its run was not finished when it was scored")
-    last, categories = result["accuracy"][-1], len(names_of(result))
     if not isinstance(last, list) or len(last) < categories:
         raise ValueError(f"accuracy has not {categories} categories after the last task")
 

@@ -11,20 +11,20 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, contents, run_script, write_bars
+from conftest import ROOT, Brightness, contents, run_script, write_bars
 from PIL import Image
 
 import eval
-from common import make_generator
 from scoring import cache, film
 from scoring import judge as judges
 from scoring import metrics
 from scoring import reference as real_side
-from scoring import runs, scores, tables
+from scoring import scores, tables
 from scoring.runs import IGNORED, command, find_runs
 
 
@@ -173,6 +173,50 @@ for number in range(300):
     assert [path.name for path in tmp_path.iterdir()] == ["cache.json"]
 
 
+def test_an_edit_of_a_file_that_computes_scores_makes_them_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "ROOT", tmp_path)
+    (tmp_path / "scoring").mkdir()
+    for name in cache.CODE:
+        (tmp_path / name).write_text("NUMBER = 2")
+    versions = {cache.code_version()}
+    for name in cache.CODE:
+        (tmp_path / name).write_text("NUMBER = 3")
+        versions.add(cache.code_version())
+    assert len(versions) == 1 + len(cache.CODE)
+
+
+def test_the_files_that_compute_scores_are_all_that_scores_import():
+    """Those of data count through the images, files and caches through what they hold."""
+    show = "import sys, scoring.scores; print(*(m.__file__ for m in sys.modules.values()"
+    show += " if getattr(m, '__file__', None)), sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, text=True)
+    paths = [Path(line) for line in done.stdout.splitlines()]
+    ours = [path.relative_to(ROOT) for path in paths if path.is_relative_to(ROOT)]
+    others = {"files.py", "progress.py", "resume.py"}
+    others |= {f"scoring/{name}.py" for name in ("__init__", "cache", "runs")}
+    found = {path.as_posix() for path in ours if path.parts[0] != "datafiles"}
+    assert found - others == set(cache.CODE)
+
+
+def test_a_stopped_command_goes_on_from_what_it_has_scored(folder, call_main, monkeypatch, capsys):
+    options = [folder / "one", "--samples", "64", "--device", "cpu", "--quick"]
+    score = scores.score_snapshot
+    calls = []
+
+    def stopped(path, *arguments):
+        if path.name == "task_3.pt" and len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(path.name)
+        return score(path, *arguments)
+
+    monkeypatch.setattr(scores, "score_snapshot", functools.wraps(score)(stopped))
+    assert call_main(eval, *options) == "stopped; the same command goes on"
+    assert capsys.readouterr().out == "" and not (folder / "one" / "eval.json").exists()
+    calls.append("stopped")
+    assert call_main(eval, *options) is None
+    assert calls == ["task_1.pt", "task_2.pt", "stopped", "task_3.pt"]
+
+
 def test_a_damaged_cache_is_made_anew(folder, call_main, capsys):
     options = [folder / "one", "--samples", "64", "--device", "cpu"]
     call_main(eval, *options)
@@ -306,7 +350,7 @@ def test_eval_scores_every_run_below_a_folder(folder, tiny_data):
     results = json.loads((folder / "one" / "eval.json").read_text())
     names = "average_accuracy accuracy forgetting backward_transfer fid reverse_accuracy"
     names += " reverse_accuracy_ceiling diversity intermediate categories other_data judge"
-    names += " judge_accuracy data samples statistics minutes arguments"
+    names += " judge_accuracy data samples statistics minutes arguments learned"
     assert results.keys() == set(names.split())
     for matrix in (
         results["accuracy"],
@@ -344,6 +388,81 @@ def test_eval_scores_every_run_below_a_folder(folder, tiny_data):
     assert (
         float(one["reverse_accuracy"]) == results["reverse_accuracy"] and two["method"] == "joint"
     )
+
+
+def test_quick_scores_have_fewer_images_and_no_reverse_accuracy(
+    folder, call_main, monkeypatch, capsys
+):
+    asked = []
+    score = eval.score_run
+    monkeypatch.setattr(
+        eval, "score_run", lambda *a, **o: asked.append((a[1], o)) or score(*a, **o)
+    )
+    call_main(eval, folder / "two", "--device", "cpu", "--quick")
+    ((reference, options),) = asked
+    assert (options["samples"], reference.fid_samples) == (640, 2000)
+    result = json.loads((folder / "two" / "eval.json").read_text())
+    assert result["reverse_accuracy"] is result["reverse_accuracy_ceiling"] is None
+    assert result["samples"] == 640 and result["fid"]["floor"]["test"] > 0
+    told = capsys.readouterr()
+    assert "Reverse accuracy was not measured: eval.py --quick leaves it out." in told.out
+    assert "reverse accuracy" not in told.err
+
+    # Options that are given hold with it, and without it there are more images
+    call_main(eval, folder / "two", "--device", "cpu", "--quick", "--samples", "64")
+    monkeypatch.setattr(eval, "print_scores", asked.append)
+    call_main(eval, folder)
+    assert asked[1][1]["samples"] == 64
+    assert (asked[2].samples, asked[2].fid_samples, asked[2].quick) == (6400, 10000, False)
+
+
+def test_the_film_holds_the_samples_of_the_run_and_what_the_judge_sees(
+    folder, tiny_data, call_main
+):
+    call_main(eval, folder, "--samples", "64", "--device", "cpu", "--quick")
+    reference = real_side.open_reference(dict(dataset="idx", data_dir=tiny_data))
+    for name, moments in [
+        ("one", [[task, step] for task in (1, 2, 3) for step in (1, 2, 4)]),
+        ("two", [[3, step] for step in (1, 2, 4, 8, 12)]),
+    ]:
+        with np.load(folder / name / "film.npz") as film_of_run:
+            held = dict(film_of_run)
+        assert held["moments"].tolist() == moments and held["moments"].dtype == np.int32
+        assert held["images"].shape == (len(moments), 3, 5, 1, 32, 32)
+        assert held["names"].tolist() == ["0", "1", "2"] and held["judged"].dtype == np.int16
+        for (task, step), images, judged in zip(moments, held["images"], held["judged"]):
+            path = folder / name / "samples" / f"task_{task}_step_{step:06d}.png"
+            picture = np.asarray(Image.open(path))
+            seen = picture.shape[0] // 32
+            assert seen == task and picture.shape[1] == 320
+            assert not images[seen:].any() and (judged[seen:] == -1).all()
+            for row in range(seen):
+                for column in range(5):
+                    cut = np.s_[32 * row : 32 * row + 32, 32 * column : 32 * column + 32]
+                    tile = picture[cut]
+                    expected = (tile / 17).round() * 17
+                    assert (images[row, column, 0] == expected).all()
+                    features = judges.embed(reference.judge, torch.tensor(tile)[None, None])
+                    assert judged[row, column] == reference.judge.head(features).argmax()
+
+
+def test_a_film_of_colours_keeps_them_and_what_no_solver_found_is_no_image(tmp_path):
+    colours = np.random.default_rng(0).integers(1, 256, (2 * 8, 10 * 8, 3), dtype=np.uint8)
+    colours[8:, 8:] = 0  # of the second category there is one image
+    Image.fromarray(colours).save(tmp_path / "samples.png")
+    images = film.read_samples(tmp_path / "samples.png", categories=3)
+    assert images.shape == (3, 5, 3, 8, 8) and not images[2].any()
+    assert (images[0, 4].permute(1, 2, 0).numpy() == colours[:8, 32:40]).all()
+    stub = SimpleNamespace(judge=Brightness())
+    judged = film.judge_samples(images[None], stub)
+    assert (judged == -1).tolist() == [[[False] * 5, [False] + [True] * 4, [True] * 5]]
+
+
+def test_damaged_samples_are_named_and_the_scores_are_written(folder, call_main, capsys):
+    (folder / "two" / "samples" / "task_3_step_000001.png").write_bytes(b"no picture")
+    message = call_main(eval, folder / "two", "--samples", "64", "--device", "cpu", "--quick")
+    assert f"{folder / 'two' / 'samples'} (UnidentifiedImageError" in message
+    assert "| joint | 1 |" in capsys.readouterr().out and (folder / "two" / "eval.json").exists()
 
 
 def test_snapshots_inside_tasks_are_scored_when_asked_for(folder, call_main):
@@ -414,7 +533,10 @@ def test_a_half_written_line_of_metrics_and_foreign_arguments_stop_nothing(
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--fid-samples", "5"], "--fid-samples is 5, expected at least 2 for each of the 3 tasks"),
+        (
+            ["--fid-samples", "5"],
+            "--fid-samples is 5, expected at least 2 for each of the 3 categories",
+        ),
         (["--fid-features", "inception", "--inception-weights", "nowhere"], 2),
     ],
 )
@@ -424,7 +546,7 @@ def test_options_that_cannot_work_end_in_one_line(folder, call_main, options, me
 
 
 def test_a_run_that_is_not_finished_is_an_error_line_and_the_others_make_the_table(
-    folder, call_main, capsys
+    folder, call_main, capsys, monkeypatch
 ):
     shutil.copytree(folder / "one", folder / "begun")
     for path in [*(folder / "begun").rglob("task_*.pt"), folder / "begun" / "metrics.jsonl"]:
@@ -432,11 +554,21 @@ def test_a_run_that_is_not_finished_is_an_error_line_and_the_others_make_the_tab
     (folder / "one" / "task_3.pt").unlink()
     log = (folder / "one" / "metrics.jsonl").read_text().splitlines(keepends=True)
     (folder / "one" / "metrics.jsonl").write_text("".join(log[:10]))
-    message = call_main(eval, folder, "--samples", "64", "--device", "cpu")
+    # It is said before long work, and once more at the end
+    first = []
+    train = real_side.train_classifier
+    monkeypatch.setattr(
+        real_side,
+        "train_classifier",
+        lambda *arguments: first.append(capsys.readouterr()) or train(*arguments),
+    )
+    cache_dir = ["--cache-dir", folder / "cache"]
+    message = call_main(eval, folder, "--samples", "64", "--device", "cpu", *cache_dir)
     assert message.startswith("error: ") and "\n" not in message
-    assert f"{folder / 'one'} is not finished (task 3 of 3, step 2); run its command" in message
-    assert f"{folder / 'begun'} is not finished (nothing logged yet)" in message
     output = capsys.readouterr().out
+    for told in (first[0].err, message):
+        assert f"{folder / 'one'} is not finished (task 3 of 3, step 2); run its command" in told
+        assert f"{folder / 'begun'} is not finished (nothing logged yet)" in told
     assert "| joint | 1 |" in output and "sft" not in output
     known = json.loads((folder / "one" / "eval.json").read_text())  # as far as it is
     assert known["accuracy"][1] and known["accuracy"][2] is None

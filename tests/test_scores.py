@@ -221,9 +221,7 @@ def test_reverse_accuracy_counts_real_images_of_the_seen_categories_alone(bars):
 
 def test_reverse_accuracy_trains_on_as_many_images_as_the_real_set_has(finished, bars, monkeypatch):
     drawn = []
-    monkeypatch.setattr(
-        bars, "reverse_accuracy", lambda images, labels, seen: drawn.append((images, labels, seen))
-    )
+    monkeypatch.setattr(bars, "reverse_accuracy", lambda *arguments: drawn.append(arguments[:3]))
     scores.score_reverse(finished("sft") / "task_2.pt", bars)
     ((images, labels, seen),) = drawn
     assert seen == [0, 1] and labels.bincount().tolist() == [600, 600]
@@ -245,8 +243,8 @@ def test_standing_statistics_inside_a_task_are_measured_anew(finished):
     assert (images - expected).abs().mean() < 0.2 * (old - expected).abs().mean()
 
 
-def test_a_category_with_too_few_images_for_fid_is_named_and_its_accuracy_given(
-    tmp_path, capsys, dark_and_bright, monkeypatch
+def test_a_category_with_too_few_images_for_fid_has_an_accuracy_all_the_same(
+    tmp_path, dark_and_bright, monkeypatch
 ):
     # The loaders refuse such data; scores do not rely on it
     monkeypatch.setitem(LEAST, "test", 1)
@@ -254,7 +252,6 @@ def test_a_category_with_too_few_images_for_fid_is_named_and_its_accuracy_given(
     write_idx(tmp_path / "real" / "t10k-images-idx3-ubyte", np.zeros((3, 32, 32), np.uint8))
     write_idx(tmp_path / "real" / "t10k-labels-idx1-ubyte", labels)
     reference = open_reference(dict(dataset="idx", data_dir=tmp_path / "real"))
-    assert "category 1 has 200 training and 1 test images, FID needs" in capsys.readouterr().err
     reference.judge = Brightness()
     save_run(tmp_path / "run", [painter(False, False), painter(False, True)])
     results, problems = score_run(Run(tmp_path / "run"), reference, samples=64)
