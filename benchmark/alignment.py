@@ -81,7 +81,7 @@ def main():
             "alignment": alignment,
             "past_accuracy": accuracy,
             "past_fid": fid,
-            "arguments": arguments,
+            "arguments": scores["arguments"],
         }
         print(
             f"| {name} | {past + 1} | {adversarial:.2f} | {alignment:.2f} "

@@ -118,7 +118,7 @@ def test_the_table_names_the_hardware_that_runs_were_trained_on_where_it_is_know
     assert "Trained on" not in tables.markdown(runs[2:])
 
 
-@pytest.mark.parametrize("name", ["mnist_ten_small", "scenes_cpu"])
+@pytest.mark.parametrize("name", ["mnist", "mnist_ten_small", "scenes_cpu"])
 def test_committed_tables_are_those_of_the_committed_scores_byte_for_byte(name, call_main, capsys):
     assert call_main(eval, *sorted((ROOT / "results" / name).glob("*.json"))) is None
     assert capsys.readouterr().out == (ROOT / "results" / f"{name}.md").read_text()
