@@ -187,8 +187,8 @@ def test_an_edit_of_a_file_that_computes_scores_makes_them_anew(tmp_path, monkey
 
 def test_the_files_that_compute_scores_are_all_that_scores_import():
     """Those of data count through the images, files and caches through what they hold."""
-    show = "import sys, scoring.scores; print(*(m.__file__ for m in sys.modules.values()"
-    show += " if getattr(m, '__file__', None)), sep='\\n')"
+    show = "import sys, scoring.scores, scoring.reference; "
+    show += "print(*(getattr(m, '__file__', None) for m in list(sys.modules.values())), sep='\\n')"
     done = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, text=True)
     paths = [Path(line) for line in done.stdout.splitlines()]
     ours = [path.relative_to(ROOT) for path in paths if path.is_relative_to(ROOT)]
