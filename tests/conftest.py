@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,9 @@ sys.path.insert(0, str(ROOT))
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 os.environ["PYTHONUTF8"] = "1"
+# In the background these are ignored, and would be in the processes that tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 from common import load_dataset  # noqa: E402
 from datafiles.idx import write_idx  # noqa: E402
