@@ -9,10 +9,11 @@ from torchvision.utils import save_image
 from common import pixels, save_rows
 from files import writing
 from pictures.groups import find_name
-from scoring.drawing import BATCH, SavedGenerator, whole_groups
+from scoring.drawing import SavedGenerator, whole_groups
 
 JPEG_SIDE = 65_500  # pixels: libjpeg's most
 MARGIN = 2  # pixels between two images
+BATCH = 256  # images drawn in one call
 
 
 def draw(path, output, categories, n, seed, interpolate):
