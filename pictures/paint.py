@@ -13,6 +13,7 @@ from scoring.drawing import SavedGenerator, whole_groups
 
 JPEG_SIDE = 65_500  # pixels: libjpeg's most
 MARGIN = 2  # pixels between two images
+BATCH = 256  # images drawn in one call
 
 
 def draw(path, output, categories, n, seed, interpolate):

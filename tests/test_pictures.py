@@ -109,6 +109,7 @@ def test_moments_that_last_too_short_are_left_out_but_no_end(runs):
     films = films_of(runs)
     assert film.moments(films) == every
     assert film.moments(films, 0.5) == [0.5, 1, 1.5, 2, 2.5, 3]
+    assert film.moments(films, 0.75) == [0.25, 1, 1.25, 2, 2.25, 3]
     assert film.moments(films, 1) == [1, 2, 3]
 
 
@@ -255,17 +256,19 @@ def test_curves_show_the_mean_of_the_older_categories_over_seeds(tmp_path, monke
     assert colours == {methods.KNOWN["joint"].colour, methods.KNOWN["sft"].colour}
 
 
-def test_names_at_the_ends_of_curves_do_not_cover_one_another(tmp_path, monkeypatch):
+@pytest.mark.parametrize("base", [-30, 30, 69])  # all end near 0, in the middle, near 100
+def test_names_at_the_ends_of_curves_do_not_cover_one_another(tmp_path, monkeypatch, base):
     found = plotted(monkeypatch)
     for i in range(9):
-        write_run(tmp_path / str(i), f"method_{i}", base=70 + 0.1 * i)
+        write_run(tmp_path / str(i), f"method_{i}", base=base + 0.1 * i)
     curves.draw(find_groups([tmp_path], []), tmp_path)
     found[0].canvas.draw()
     texts = found[0].axes[0].texts
     boxes = sorted((Text.get_window_extent(text) for text in texts), key=lambda box: box.y0)
     assert len(boxes) == 9
     assert all(low.y1 <= high.y0 + 1 for low, high in itertools.pairwise(boxes))
-    assert boxes[0].y0 > 0
+    frame = found[0].axes[0].bbox
+    assert frame.y0 - 20 < boxes[0].y0 and boxes[-1].y1 < frame.y1 + 20
 
 
 def test_curves_by_category_hold_every_scored_moment_and_fid_at_ends(runs, tmp_path, monkeypatch):
