@@ -517,7 +517,9 @@ def test_a_half_written_line_of_metrics_and_foreign_arguments_stop_nothing(
         (folder / name).mkdir()
         (folder / name / "args.json").write_text(json.dumps(arguments))
     shutil.copytree(folder / "one", folder / "six")
-    (folder / "six" / "args.json").write_text(json.dumps(arguments | {"data_dir": "nowhere"}))
+    (folder / "six" / "args.json").write_text(
+        json.dumps(arguments | {"data_dir": str(folder / "nowhere")})
+    )
     message = call_main(eval, folder, "--samples", "64", "--device", "cpu")
     assert (
         all(str(folder / name) in message for name in ("three", "four", "five", "six", "seven"))
