@@ -172,7 +172,7 @@ def chosen_category(args, groups):
 def draw(name, groups, films, args, problems):
     """One picture of the groups."""
     if name == "samples":
-        samples.draw(films, args.output)
+        samples.draw(films, args.output, problems)
     elif name == "evolution":
         evolution.draw(films, args.output, args.category)
     elif name == "curves":

@@ -14,7 +14,7 @@ def draw(films, output, category):
     cells = {}
     for row, film in enumerate(films):
         for column in tasks:
-            cell = film.cell(column + 1, index, 4)
+            cell = film.cell(column + 1, index, 4) if index < len(film.names) else None
             if cell is not None:
                 cells[row, column] = grid.strip(cell, index, 2)
     if not cells:

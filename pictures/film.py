@@ -43,9 +43,9 @@ class Film:
         self.names = self.names[: group.tasks * group.categories_per_task]
 
     def index(self, at):
-        """The run's own last moment by then; None before its first."""
+        """The run's own last moment by then; None before its first, and after its last."""
         passed = np.searchsorted(self.at, at, "right")
-        return passed - 1 if passed else None
+        return passed - 1 if passed and at <= self.at[-1] else None
 
     def cell(self, at, category, n):
         """(images, judged) of n noises, of a category learned by then; otherwise None."""

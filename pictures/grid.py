@@ -33,11 +33,14 @@ def strip(cell, category, columns):
 
 
 def cells_at(films, at, categories, n):
-    """{(category, column): picture} of n images of each category by each film at a moment."""
+    """{(category, column): picture} of n images of each category by each film at a moment.
+
+    at: None: the last of each film.
+    """
     cells = {}
     for column, film in enumerate(films):
-        for category in categories:
-            cell = film.cell(at, category, n)
+        for category in categories[: len(film.names)]:
+            cell = film.cell(film.at[-1] if at is None else at, category, n)
             if cell is not None:
                 cells[category, column] = strip(cell, category, n)
     return cells

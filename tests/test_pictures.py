@@ -115,7 +115,7 @@ def test_moments_that_last_too_short_are_left_out_but_no_end(runs):
 
 def test_samples_are_those_of_the_film_after_the_last_task(runs, tmp_path, monkeypatch):
     grids = drawn_grids(monkeypatch)
-    samples.draw(films_of(runs), tmp_path)
+    samples.draw(films_of(runs), tmp_path, [])
     ((rows, columns, cells, _, _),) = grids
     assert [name for name, _ in rows] == ["0", "1", "2"]
     assert [name for name, _ in columns] == ["Joint training", "Fine-tuning", "my_method"]
@@ -146,13 +146,52 @@ def test_evolution_shows_a_category_from_its_task_on(runs, tmp_path, monkeypatch
     assert cells[0, 0][16, 16].tolist() == [shade(3, 4, 1, 0)] * 3
 
 
+def test_a_run_that_still_trains_is_not_shown_as_if_it_had_finished(
+    runs, tmp_path, monkeypatch, capsys
+):
+    """It has saved two of three moments of the second task."""
+    shutil.copytree(runs, tmp_path / "runs")
+    path = tmp_path / "runs" / "sft" / "film.npz"
+    with np.load(path) as file:
+        parts = {name: file[name] if name == "names" else file[name][:5] for name in file}
+    np.savez(path, **parts)
+    expected = f"error: {path.parent} is not finished, so samples leaves it out"
+    grids = drawn_grids(monkeypatch)
+    assert failure(capsys, "samples", tmp_path / "runs", "-o", tmp_path) == [expected]
+    assert [name for name, _ in grids[0][1]] == ["Joint training", "my_method"]
+    lines = failure(capsys, "samples", path.parent, "-o", tmp_path / "none")
+    assert lines[1:] == [
+        "error: no run is finished; samples shows what is painted after the last task"
+    ]
+    assert figures_main("evolution", tmp_path / "runs", "-o", tmp_path) is None
+    assert {column for row, column in grids[-1][2] if row == 1} == {0}
+    forgetting.draw(films_of(tmp_path / "runs"), tmp_path / "a.gif")
+    by_time = {options["done"]: cells for _, _, cells, _, options in grids[-9:]}
+    assert [(0, 1) in by_time[at / 3] for at in (1, 1.5, 2, 3)] == [True, True, False, False]
+
+
+def test_runs_of_fewer_tasks_have_their_own_end(tmp_path, monkeypatch):
+    write_run(tmp_path / "a", "sft", tasks=2)
+    write_run(tmp_path / "b", "ewc", tasks=3)
+    grids = drawn_grids(monkeypatch)
+    for name in ("samples", "evolution"):
+        assert figures_main(name, tmp_path, "-o", tmp_path / "new", *CATEGORY[name]) is None
+    cells = grids[0][2]
+    assert set(cells) == {(0, 0), (1, 0), (0, 1), (1, 1), (2, 1)}
+    assert cells[0, 0][16, 16].tolist() == [shade(2, 4, 0, 0)] * 3
+    assert set(grids[1][2]) == {(1, 2)}
+
+
+CATEGORY = {"samples": [], "evolution": ["--category", "2"]}
+
+
 @pytest.mark.parametrize("method", ["sft", "a_method_with_a_name_of_many_letters"])
 def test_no_title_is_cut(tmp_path, method, monkeypatch):
     """Of one run with one category, the narrowest picture."""
     write_run(tmp_path / "run", method, tasks=1, names=["a category with a long name"])
     edges = []
     monkeypatch.setattr(grid, "save", lambda picture, path: edges.append(np.asarray(picture)))
-    samples.draw(films_of(tmp_path), tmp_path)
+    samples.draw(films_of(tmp_path), tmp_path, [])
     (pixels,) = edges
     assert (pixels[:, -3:] == 255).all()  # a margin that no letter touches
     assert (
