@@ -8,7 +8,6 @@ import hashlib
 import json
 import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -457,6 +456,11 @@ def pixels(images):
 warnings.filterwarnings("ignore", "This instance was constructed with capturable")
 
 
+def can_capture(args, processes):
+    """Whether update() can become a CUDA graph: on one GPU, unless --cuda-graph is off."""
+    return args.cuda_graph == "auto" and args.device == "cuda" and processes == 1
+
+
 class CudaGraph:
     """A method script's update() as a CUDA graph: hundreds of kernels, one launch.
 
@@ -495,7 +499,6 @@ class CudaGraph:
 
     def capture(self):
         """Record update(), or, where that fails, leave everything as it was and say so."""
-        self.real_images.finish_reading()
         generator = torch.cuda.default_generators[torch.cuda.current_device()]
         before = generator.clone_state()
         graph = torch.cuda.CUDAGraph()
@@ -731,8 +734,7 @@ class RealImages:
     """Training images as uint8, sorted by category, and the batches of every step.
 
     Which images they hold is a function of seed, process, task and step. A tensor of images lies on
-    the device as a whole. Of a memory map, the task's categories are held there if they fit. If
-    not, a thread reads batches from the map, one step ahead, into pinned memory.
+    the device as a whole; from a memory map, each step reads its own.
     """
 
     def __init__(self, images, labels, device, seed=0, process=0):
@@ -743,68 +745,18 @@ class RealImages:
         # Where each category begins, and how many images it has
         self.counts = torch.bincount(labels).numpy()
         self.starts = self.counts.cumsum() - self.counts
-        self.map = None
-        self.held = None  # on the device: all images, or those from number `first` on
-        self.first = 0
-        self.ahead = {}  # by step: the batches that the thread reads
+        self.images = images
         if torch.is_tensor(images):
-            by_category = labels.argsort(stable=True)
-            self.held = images[by_category].to(device)
-        else:
-            self.map = images
-            self.reader = ThreadPoolExecutor(1)
+            self.images = images[labels.argsort(stable=True)].to(device)
 
     def begin(self, task, y, n, batches):
         """Get ready for a task: in each step so many batches, of n images of each category in y."""
         self.task = task
         self.categories = y.cpu().numpy()
         self.shape = (batches, len(y), n)
-        if self.map is not None:
-            self.begin_map()
-        # Every step's batches lie in the same tensors, as a CUDA graph demands
-        images = self.map if self.held is None else self.held
-        shape = (batches, len(y) * n, *images.shape[1:])
+        # Every step's batches lie in the same tensor, as a CUDA graph demands
+        shape = (batches, len(y) * n, *self.images.shape[1:])
         self.loaded = torch.empty(shape, dtype=torch.uint8, device=self.device)
-
-    def begin_map(self):
-        """Hold the part of the map from the first to the last category of the task, if it fits."""
-        self.finish_reading()
-        self.ahead = {}
-        self.held = None
-        first = self.starts[self.categories].min()
-        last = (self.starts + self.counts)[self.categories].max()
-        size = int(last - first) * self.map[0].nbytes
-        where = f"read from {self.map.filename} one step ahead"
-        if size <= self.room():
-            self.hold(first, last)
-            where = f"held on the {self.device.type}"
-        say(f"data: {last - first:,} images of the task, {size / 1e9:.2f} GB, {where}")
-
-    @property
-    def static(self):
-        """Whether a CUDA graph can replay draw()."""
-        return self.device.type == "cuda"
-
-    def room(self):
-        """Bytes that images may take on the device."""
-        if self.device.type != "cuda":
-            return 5e8
-        # Of all memory, not of what is free now, so that a resumed run does the same
-        return torch.cuda.get_device_properties(self.device).total_memory / 4
-
-    def hold(self, first, last):
-        """Copy the images of the map with numbers first … last − 1 to the device."""
-        self.first = first
-        shape = (last - first, *self.map.shape[1:])
-        self.held = torch.empty(shape, dtype=torch.uint8, device=self.device)
-        for part in self.held.split(4096):
-            images = self.reopened()[first : first + len(part)]
-            part.copy_(torch.from_numpy(images))
-            first += len(part)
-
-    def reopened(self):
-        """The memory map, opened afresh: pages once read count as memory until it is closed."""
-        return np.memmap(self.map.filename, np.uint8, "c", shape=self.map.shape)
 
     def numbers(self, step):
         """Which images the batches of a step hold, with replacement: int64 [batches, K·n]."""
@@ -813,25 +765,17 @@ class RealImages:
         numbers = random.integers(counts, size=self.shape) + self.starts[self.categories, None]
         return numbers.reshape(len(numbers), -1)
 
-    def read(self, step):
-        """The batches of a step from the map: uint8 [batches, K·n, C, H, W], on the host."""
-        images = torch.from_numpy(self.reopened()[self.numbers(step)])
-        return images.pin_memory() if self.device.type == "cuda" else images
-
     def load(self, step):
         """Put the batches of a step where draw() finds them. Call it before each step."""
-        if self.held is not None:
-            numbers = torch.from_numpy(self.numbers(step) - self.first).to(self.device)
-            self.loaded.copy_(self.held[numbers])
+        numbers = self.numbers(step)
+        if torch.is_tensor(self.images):
+            batches = self.images[torch.from_numpy(numbers).to(self.device)]
         else:
-            reading = self.ahead.pop(step, None) or self.reader.submit(self.read, step)
-            self.ahead[step + 1] = self.reader.submit(self.read, step + 1)
-            self.loaded.copy_(reading.result(), non_blocking=True)
+            # Opened afresh: what has been read of a map counts as memory until it is closed
+            images = np.memmap(self.images.filename, np.uint8, "r", shape=self.images.shape)
+            batches = torch.from_numpy(images[numbers])
+        self.loaded.copy_(batches)
         self.rewind()
-
-    def finish_reading(self):
-        """Wait for the thread: it must not pin memory while a CUDA graph is captured."""
-        wait(self.ahead.values())
 
     def rewind(self):
         """Let draw() begin again with the first batch of the step."""

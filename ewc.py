@@ -262,8 +262,9 @@ def train(args, run, images, labels, names):
             return losses | {"generator": loss_generator, "ewc": penalty_ewc}
 
         # The steps; on one GPU each of them is one launch of a CUDA graph
-        graphed = args.cuda_graph == "auto" and PROCESSES == 1 and real_images.static
-        iterate = common.CudaGraph(update, real_images) if graphed else update
+        iterate = update
+        if common.can_capture(args, PROCESSES):
+            iterate = common.CudaGraph(update, real_images)
         for step in run.steps(task, steps, critic_optimizer, generator_optimizer):
             real_images.load(step)
             losses = iterate()

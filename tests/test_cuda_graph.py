@@ -4,12 +4,11 @@ The imitation holds every method script to what a graph demands: no value is tak
 and what is replayed does what the recorded operations would have done, random numbers included.
 """
 
+import argparse
 import contextlib
 import importlib
 import signal
-import time
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 import common
 
 aten = torch.ops.aten
+can_capture = common.can_capture
 TAKES_A_VALUE = {
     aten._local_scalar_dense,
     aten.nonzero,
@@ -84,6 +84,11 @@ def one_hot(y, num_classes):
     return (y[:, None] == torch.arange(num_classes, device=y.device)).long()
 
 
+def as_on_a_gpu(args, processes):
+    """common.can_capture, for a run on a CPU."""
+    return can_capture(argparse.Namespace(**{**vars(args), "device": "cuda"}), processes)
+
+
 @pytest.fixture
 def tapes(monkeypatch):
     """All that are recorded where CudaGraph would capture."""
@@ -101,7 +106,7 @@ def tapes(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "default_generators", [RandomNumbers()])
     monkeypatch.setattr(F, "one_hot", one_hot)
-    monkeypatch.setattr(common.RealImages, "static", True)
+    monkeypatch.setattr(common, "can_capture", as_on_a_gpu)
     monkeypatch.setattr(common.CudaGraph, "stream", None)
     monkeypatch.setattr(common.CudaGraph, "works", True)
     return made
@@ -145,13 +150,12 @@ def test_so_they_do_at_64x64_with_concat_in_bfloat16(tapes, call_main, photo_opt
 
 
 @pytest.mark.parametrize("method", ["mergan_jtr", "dgr"])
-def test_so_they_do_with_images_that_are_read_ahead(
-    method, tapes, call_main, photo_options, tmp_path, monkeypatch
+def test_so_they_do_with_images_from_a_memory_map(
+    method, tapes, call_main, photo_options, tmp_path
 ):
     def options(method, run_dir):
         return [*photo_options(method, run_dir), "--image-size", 32]
 
-    monkeypatch.setattr(common.RealImages, "room", lambda self: 0)
     compare_replayed_with_ordinary(call_main, method, options, tmp_path, tapes)
 
 
@@ -217,7 +221,6 @@ def test_after_a_capture_that_fails_training_goes_on_with_one_warning(
     method, tapes, call_main, photo_options, tmp_path, monkeypatch, capsys
 ):
     script = importlib.import_module(method)
-    monkeypatch.setattr(common.RealImages, "room", lambda self: 0)
     more = ["--iters", 5, "--num-tasks", 2, "--critic-steps", 1, "--image-size", 32]
     more += ["--fisher-samples", 4, "--covariance-samples", 4] if method == "rewc" else []
     options = photo_options(method, tmp_path / "off")
@@ -251,38 +254,6 @@ def test_all_captures_of_a_process_share_one_stream(tapes):
     real_images = common.RealImages(images, labels, torch.device("cpu"))
     first, second = (common.CudaGraph(dict, real_images) for _ in range(2))
     assert first.stream is second.stream
-
-
-def test_no_batch_is_being_read_when_a_capture_begins(tapes, tmp_path, monkeypatch):
-    """A thread that pins memory would break the capture; also the last batch of the task before."""
-    images = np.memmap(tmp_path / "images", np.uint8, "w+", shape=(40, 3, 64, 64))
-    labels = torch.arange(2).repeat_interleave(20)
-    monkeypatch.setattr(common.RealImages, "room", lambda self: 0)
-    real_images = common.RealImages(images, labels, torch.device("cpu"))
-    ordinary_read = common.RealImages.read
-
-    def slow_read(self, *arguments):
-        time.sleep(0.05)
-        return ordinary_read(self, *arguments)
-
-    monkeypatch.setattr(common.RealImages, "read", slow_read)
-    done = []
-
-    def graph(graph, stream):
-        done.append(all(reading.done() for reading in real_images.ahead.values()))
-        return graph
-
-    monkeypatch.setattr(torch.cuda, "graph", graph)
-    for task in range(2):
-        earlier = list(real_images.ahead.values())
-        real_images.begin(task, torch.tensor([task]), 4, batches=1)
-        assert all(reading.done() for reading in earlier)
-        iterate = common.CudaGraph(lambda: {"x": real_images.draw().sum()}, real_images, 1)
-        for step in (1, 2, 3):
-            real_images.load(step)
-            assert real_images.ahead
-            iterate()
-    assert done == [True, True]
 
 
 # On a GPU

@@ -31,18 +31,13 @@ def drawn(images, labels, y, n, steps, seed=1, process=0):
     return batches
 
 
-def test_batches_are_the_same_from_a_tensor_a_held_map_and_one_that_is_read_ahead(
-    tmp_path, monkeypatch
-):
+def test_batches_are_the_same_from_a_tensor_and_from_a_map(tmp_path):
     images, labels = tinted(tmp_path)
     for y in ([1], [0, 1, 2]):
         of_tensor = drawn(torch.from_numpy(np.array(images)), labels, y, 6, range(1, 4))
         assert all(map(torch.equal, drawn(images, labels, y, 6, range(1, 4)), of_tensor))
-        with monkeypatch.context() as patch:
-            patch.setattr(RealImages, "room", lambda self: 0)
-            assert all(map(torch.equal, drawn(images, labels, y, 6, range(1, 4)), of_tensor))
-            # Also after a resume
-            assert all(map(torch.equal, drawn(images, labels, y, 6, [3]), of_tensor[4:]))
+        # Also after a resume
+        assert all(map(torch.equal, drawn(images, labels, y, 6, [3]), of_tensor[4:]))
 
 
 def test_batches_are_of_their_categories_and_of_seed_process_and_step(tmp_path):

@@ -172,7 +172,6 @@ def gpu(monkeypatch):
 
     monkeypatch.setattr(torch, "autocast", autocast_on_host)
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device_type: is_enabled("cpu"))
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
     for name in dir(torch.optim.Optimizer):
         if name.endswith("graph_capture_health_check"):  # its first half differs between versions
             monkeypatch.setattr(torch.optim.Optimizer, name, lambda self: None)
@@ -186,7 +185,6 @@ def gpu(monkeypatch):
         "synchronize": None,
     }.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
-    monkeypatch.setattr(common.RealImages, "room", lambda self: 1e9)
     monkeypatch.setattr(common, "CudaGraph", Graph)
     monkeypatch.setattr(Graph, "operations", operations)
     monkeypatch.setattr(Graph, "steps", 0)
@@ -231,10 +229,7 @@ def test_a_method_trains_stops_and_resumes(
         assert (tmp_path / f"snapshots/task_{task}_step_000002.pt").exists()
 
 
-def test_so_does_one_at_64x64_with_concat_and_images_read_ahead(
-    gpu, call_main, photo_options, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(common.RealImages, "room", lambda self: 0)
+def test_so_does_one_at_64x64_with_concat(gpu, call_main, photo_options, tmp_path):
     script = importlib.import_module("mergan_ra")
     options = [*on_gpu(photo_options, "mergan_ra", tmp_path), "--conditioning", "concat"]
     assert call_main(script, *options, "--critic-steps", 1, "--iters", 2) is None

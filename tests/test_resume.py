@@ -61,10 +61,8 @@ def test_a_killed_run_continues_to_the_same_weights_and_losses(
 
 
 def test_a_run_on_photographs_continues_to_the_same_weights(
-    call_main, photo_options, tmp_path, in_step, monkeypatch
+    call_main, photo_options, tmp_path, in_step
 ):
-    # No room for the images, so that batches are read ahead
-    monkeypatch.setattr(common.RealImages, "room", lambda self: 0)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     others = ["--checkpoint-every", 3, "--snapshots", "tasks"]
     assert call_main(sft, *photo_options("sft", whole), *others) is None
