@@ -34,13 +34,17 @@ from resume import hold_directory, parse, read_checkpoint  # noqa: F401, for the
 # Generators
 
 
+class Projection(nn.Conv2d):
+    """A convolution with the initial weights of a linear layer."""
+
+
 @torch.no_grad()
-def initialise(network, plain=()):
+def initialise(network):
     """The initial weights of MeRGAN's public code: uniform around 0, biases 0.
 
     The variance is 4 / (fan_in + fan_out) for convolutions, and 2 / (fan_in + fan_out) for linear
-    layers and for those named in plain. Fans count the pixels of the kernel. A strided convolution
-    has 1 / stride² of its outputs, a strided transposed convolution 1 / stride² of its inputs.
+    layers and projections. Fans count the pixels of the kernel. A strided convolution has
+    1 / stride² of its outputs, a strided transposed convolution 1 / stride² of its inputs.
     """
     for layer in network.modules():
         if not isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
@@ -49,10 +53,8 @@ def initialise(network, plain=()):
         # is the first dimension that a stride thins out
         pixels = layer.weight[0, 0].numel()
         first, second = layer.weight.shape[:2]
-        gain, stride = 2, 1
-        if not isinstance(layer, nn.Linear):
-            gain = 2 if layer in plain else 4
-            stride = layer.stride[0]
+        gain = 2 if isinstance(layer, (nn.Linear, Projection)) else 4
+        stride = 1 if isinstance(layer, nn.Linear) else layer.stride[0]
         variance = gain / (pixels * (first / stride**2 + second))
         bound = (3 * variance) ** 0.5
         layer.weight.uniform_(-bound, bound)
@@ -128,7 +130,7 @@ class Generator(nn.Module):
         norm = functools.partial(ConditionalBatchNorm2d, num_categories, shared=concat)
         inputs = latent_dim + num_categories if concat else latent_dim
         self.build(inputs, channels, width, norm)
-        initialise(self, self.plain_layers())
+        initialise(self)
 
     def build(self, inputs, channels, width, norm):
         sizes = [4 * width, 2 * width, width, channels]
@@ -138,10 +140,6 @@ class Generator(nn.Module):
             nn.ConvTranspose2d(n, m, 5, stride=2, padding=2, output_padding=1)
             for n, m in zip(sizes, sizes[1:])
         )
-
-    def plain_layers(self):
-        """The convolutions that initialise() has to treat as linear layers."""
-        return []
 
     def paint(self, x, y):
         """[N, 4·width, 4, 4] → the image before its tanh."""
@@ -199,7 +197,7 @@ class ResidualBlock(nn.Module):
         first = nn.Conv2d(num_in, num_inner, 3, padding=1, bias=False)
         second = nn.Conv2d(num_inner, num_out, 3, padding=1)
         self.convs = nn.ModuleList([first, second])
-        self.shortcut = nn.Conv2d(num_in, num_out, 1)
+        self.shortcut = Projection(num_in, num_out, 1)
 
 
 class UpBlock(ResidualBlock):
@@ -248,9 +246,6 @@ class ResNetGenerator(Generator):
         self.norm = norm(width)
         self.conv = nn.Conv2d(width, channels, 3, padding=1)
 
-    def plain_layers(self):
-        return [block.shortcut for block in self.blocks]
-
     def paint(self, x, y):
         for block in self.blocks:
             x = block(x, y)
@@ -274,7 +269,7 @@ class Critic(nn.Module):
         features = self.build(channels, width) * 4 * 4
         self.score = nn.Linear(features, 1)
         self.category = nn.Linear(features, num_categories)
-        initialise(self, self.plain_layers())
+        initialise(self)
 
     def build(self, channels, width):
         sizes = [channels, width, 2 * width, 4 * width]
@@ -282,10 +277,6 @@ class Critic(nn.Module):
             nn.Conv2d(n, m, 5, stride=2, padding=2) for n, m in zip(sizes, sizes[1:])
         )
         return sizes[-1]
-
-    def plain_layers(self):
-        """The convolutions that initialise() has to treat as linear layers."""
-        return []
 
     def body(self, x):
         """Images → [N, channels, 4, 4], under autocast in bfloat16."""
@@ -314,12 +305,9 @@ class ResNetCritic(Critic):
 
     def build(self, channels, width):
         sizes = [width, 2 * width, 4 * width, 8 * width, 8 * width]
-        self.conv = nn.Conv2d(channels, width, 3, padding=1)
+        self.conv = Projection(channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(DownBlock(n, m, LayerNorm) for n, m in zip(sizes, sizes[1:]))
         return sizes[-1]
-
-    def plain_layers(self):
-        return [self.conv, *(block.shortcut for block in self.blocks)]
 
     def body(self, x):
         x = convolve(self.conv, x)

@@ -9,9 +9,10 @@ from torch import nn
 
 
 class LeakyReLU(torch.autograd.Function):
-    """Leaky ReLU 0.2, to the bit PyTorch's; its second derivative is nothing, not zeros.
+    """Leaky ReLU 0.2, to the bit PyTorch's.
 
-    So the gradient penalty does not pay for backward passes of convolutions that add zeros.
+    Its second derivative is zero everywhere. Its backward pass returns None there, where PyTorch's
+    returns zeros, so that no convolution of the gradient penalty is computed only to add zeros.
     """
 
     generate_vmap_rule = True  # for the Fisher information
@@ -33,7 +34,7 @@ class LeakyReLU(torch.autograd.Function):
 
 
 class ReLU(torch.autograd.Function):
-    """ReLU, to the bit PyTorch's; its second derivative is nothing, as LeakyReLU's."""
+    """ReLU, to the bit PyTorch's; None where its second derivative is zero, as LeakyReLU."""
 
     generate_vmap_rule = True
 

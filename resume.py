@@ -10,9 +10,9 @@ import torch
 from datafiles.names import check_path
 from files import hold_lock, say, write
 
-# Options that change no result: they may differ when a run continues
-FREE = {"run_dir", "data_dir", "cache_dir", "device", "hardware", "cuda_graph"}
-FREE |= {"snapshots", "log_every", "checkpoint_every"}
+# Options that change no result
+MAY_DIFFER = {"run_dir", "data_dir", "cache_dir", "device", "hardware", "cuda_graph"}
+MAY_DIFFER |= {"snapshots", "log_every", "checkpoint_every"}
 
 
 def parse(parser, method):
@@ -91,7 +91,7 @@ def hold_directory(directory, args, at_end):
         options = ", ".join(sorted(found.keys() ^ given.keys()))
         sys.exit(f"error: {where} holds a run by other code, which differs in {options}; {advice}")
     differing = []
-    for name in sorted(given.keys() - FREE):
+    for name in sorted(given.keys() - MAY_DIFFER):
         if given[name] != found[name]:
             differing.append(f"{name}: {found[name]} there, {given[name]} here")
     if differing:

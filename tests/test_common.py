@@ -2,6 +2,7 @@ import functools
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -256,6 +257,16 @@ def test_batches_are_a_function_of_seed_process_task_and_step_only(numbered_imag
     assert not torch.equal(first[0], first[1])
     for changed in ({"seed": 2}, {"process": 1}, {"task": 1}, {"step": 2}):
         assert not torch.equal(drawn(*numbered_images, 20, **changed), first)
+
+
+def test_batches_are_the_same_from_a_memory_map(numbered_images, tmp_path):
+    images, labels = numbered_images
+    by_category = labels.argsort(stable=True)
+    images[by_category].numpy().tofile(tmp_path / "images.u8")
+    memory_map = np.memmap(tmp_path / "images.u8", np.uint8, "r", shape=images.shape)
+    for step in (1, 2):
+        expected = drawn(images, labels, 20, step=step)
+        assert torch.equal(drawn(memory_map, labels[by_category], 20, step=step), expected)
 
 
 def test_mixed_seeds_of_neighbours_differ():
