@@ -1,4 +1,4 @@
-"""Models and data loaders of every script, and how a GPU runs a method's update() in one launch.
+"""Models and data loaders of every script.
 
 Networks follow Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN").
 """
@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +25,10 @@ from datafiles.mnist import fetch_mnist
 from datafiles.names import check_path, parse_categories
 from datafiles.official import open_official
 from datafiles.svhn import Svhn
-from files import say, use_any_encoding, write, writing  # noqa: F401, for the scripts
-from layers import LayerNorm, LeakyReLU, ReLU, convolve
-from resume import hold_directory, parse, read_checkpoint  # noqa: F401, for the scripts
+from support.files import say, use_any_encoding, write, writing  # noqa: F401, for the scripts
+from support.graph import CudaGraph, can_capture  # noqa: F401, for the scripts
+from support.layers import LayerNorm, LeakyReLU, ReLU, convolve
+from support.resume import hold_directory, parse, read_checkpoint  # noqa: F401, for the scripts
 
 # --------------------------------------------------------------------------------------------------
 # Generators
@@ -435,75 +435,6 @@ def save_rows(images, path):
 def pixels(images):
     """Images in [−1, 1] → uint8, as a file holds them."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-# --------------------------------------------------------------------------------------------------
-# CUDA graphs
-
-# Adam's warning, which comes before the capture
-warnings.filterwarnings("ignore", "This instance was constructed with capturable")
-
-
-def can_capture(args, processes):
-    """Whether update() can become a CUDA graph: on one GPU, unless --cuda-graph is off."""
-    return args.cuda_graph == "auto" and args.device == "cuda" and processes == 1
-
-
-class CudaGraph:
-    """A method script's update() as a CUDA graph: hundreds of kernels, one launch.
-
-    The first calls run as they are, on the stream of the capture. The next call is recorded without
-    running and is replayed from then on. update() must take no value from the GPU, use the same
-    tensors in every call, and draw random numbers from the GPU's default generator, whose seed
-    holds for a replay as for kernels. Where the capture fails, each kernel is launched.
-    Returns what update() does, a dict of tensors; a replay overwrites those of the last.
-    """
-
-    stream = None  # one for all captures: each new one would keep a workspace of its own
-    works = True  # until a capture fails
-
-    def __init__(self, update, real_images, warm_up=3):
-        self.update = update
-        self.real_images = real_images
-        self.warm_up = warm_up
-        self.graph = None
-        CudaGraph.stream = CudaGraph.stream or torch.cuda.Stream()
-
-    def __call__(self):
-        if self.graph is None and self.warm_up == 0 and CudaGraph.works:
-            self.capture()
-        if self.graph is not None:
-            self.graph.replay()
-            return self.values
-        self.warm_up = max(self.warm_up - 1, 0)
-        self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
-            values = self.run()
-        torch.cuda.current_stream().wait_stream(self.stream)
-        return values
-
-    def run(self):
-        return {name: value.detach() for name, value in self.update().items()}
-
-    def capture(self):
-        """Record update(), or, where that fails, leave everything as it was and say so."""
-        generator = torch.cuda.default_generators[torch.cuda.current_device()]
-        before = generator.clone_state()
-        graph = torch.cuda.CUDAGraph()
-        try:
-            # The outer context brings back the current stream also where the capture's end fails
-            with torch.cuda.stream(torch.cuda.current_stream()):
-                with torch.cuda.graph(graph, stream=self.stream):
-                    self.values = self.run()
-            self.graph = graph
-        except RuntimeError as error:
-            CudaGraph.works = False
-            generator.graphsafe_set_state(before)  # the failed capture has left it half-way
-            self.real_images.rewind()
-            reason = error.__context__ or error  # the capture's end fails as well
-            cause = str(reason).partition("\n")[0] or type(reason).__name__
-            text = f"warning: no CUDA graph could be captured ({cause}); each kernel is launched"
-            print(text, file=sys.stderr, flush=True)
 
 
 # --------------------------------------------------------------------------------------------------

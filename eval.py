@@ -53,13 +53,13 @@ from pathlib import Path
 import torch
 
 from common import use_any_encoding
-from files import CannotWrite
 from scoring.cache import try_writing, write_json
 from scoring.film import write_film
 from scoring.reference import References
 from scoring.runs import Run, find_runs, no_run
 from scoring.scores import score_run
 from scoring.tables import markdown, read_scores, write_csv
+from support.files import CannotWrite
 
 
 def parse_args():

@@ -25,11 +25,11 @@ import sys
 from pathlib import Path
 
 from common import use_any_encoding
-from files import CannotWrite
 from pictures import canvas  # first: it tells how to install what all others need
 from pictures import curves, evolution, forgetting, losses, page, paint, samples, tensorboard, tsne
 from pictures.film import load_films
 from pictures.groups import all_names, find_groups, find_name
+from support.files import CannotWrite
 
 NAMES = ("samples", "evolution", "curves", "tsne")
 FILES = {"page": "page.html", "forgetting": "forgetting.gif"}  # pictures that are one file

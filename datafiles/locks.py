@@ -4,7 +4,7 @@ import contextlib
 import sys
 import time
 
-from files import hold_lock, say
+from support.files import hold_lock, say
 
 
 @contextlib.contextmanager

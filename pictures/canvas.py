@@ -2,7 +2,7 @@
 
 import sys
 
-from files import writing
+from support.files import writing
 
 INSTALL = "install it with: python -m pip install -r requirements-extras.txt"
 try:

@@ -7,10 +7,10 @@ import math
 from PIL import Image
 from PIL.ImageColor import getrgb
 
-from files import write
 from pictures import grid
 from pictures.film import moments, names_of
 from pictures.groups import setting
+from support.files import write
 
 LIMIT = 1_500_000  # bytes, so that a page with the picture opens fast
 LADDER = [3, 2, 1]  # images of each category: as many as fit

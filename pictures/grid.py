@@ -8,7 +8,7 @@ from matplotlib.markers import MarkerStyle
 from PIL import Image, ImageDraw, ImageFont
 from PIL.ImageColor import getrgb
 
-from files import writing
+from support.files import writing
 
 PAPER, INK, QUIET, EMPTY, FRAME = "#ffffff", "#1b1b1d", "#66666b", "#ececee", "#ff6a13"
 FRAMED = "orange frame: a classifier takes it for another category"

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from files import write
 from pictures.film import moments, names_of
 from pictures.grid import outline
 from pictures.groups import setting
 from pictures.scores import read_scores
+from support.files import write
 
 HERE = Path(__file__).parent
 LIMIT = 2_000_000  # bytes of a page

@@ -7,9 +7,9 @@ import torch
 from torchvision.utils import save_image
 
 from common import pixels, save_rows
-from files import writing
 from pictures.groups import find_name
 from scoring.drawing import SavedGenerator, whole_groups
+from support.files import writing
 
 JPEG_SIDE = 65_500  # pixels: libjpeg's most
 MARGIN = 2  # pixels between two images

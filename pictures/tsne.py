@@ -6,11 +6,11 @@ import torch
 
 from pictures.canvas import INSTALL, plt, save
 from pictures.groups import setting
-from progress import progress
 from scoring.drawing import SavedGenerator, whole_groups
 from scoring.judge import embed
 from scoring.reference import RealData, open_reference
 from scoring.runs import compare_data
+from support.progress import progress
 
 COLOURS = ["#5A5A5A", "#D55E00"]  # of real images and of generated ones
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from files import CannotWrite, write, writing
+from support.files import CannotWrite, write, writing
 
 ROOT = Path(__file__).resolve().parent.parent
 # The files whose code computes scores: where one of them is edited, all scores are computed anew
-CODE = ["common.py", "layers.py"]
+CODE = ["common.py", "support/layers.py"]
 CODE += [f"scoring/{name}.py" for name in ("drawing", "inception", "judge", "metrics")]
 CODE += [f"scoring/{name}.py" for name in ("reference", "scores")]
 

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from files import write
 from scoring.cache import cached, digest
 from scoring.judge import answers, embed
 from scoring.runs import by_moment
+from support.files import write
 
 COLUMNS = 10  # images of a category in a file of samples
 KEPT = 5

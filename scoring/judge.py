@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from common import Judge, normalise
-from progress import progress
+from support.progress import progress
 
 FOLDER = Path(__file__).resolve().parent.parent / "judges"
 SHIPPED = {

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from common import Judge, cache_folder, fingerprint, load_dataset, pixels
-from files import CannotWrite, write
 from scoring.cache import cached, code_version, digest, try_writing
 from scoring.inception import inception
 from scoring.judge import embed, percent_right, shipped_judge, shipped_scores, train_classifier
 from scoring.metrics import fid, mean_distance
 from scoring.runs import compare_data
+from support.files import CannotWrite, write
 
 
 class RealData:

@@ -4,12 +4,12 @@ import statistics
 
 import torch
 
-from progress import progress
 from scoring import metrics
 from scoring.cache import cached, digest
 from scoring.drawing import SavedGenerator, whole_groups
 from scoring.judge import embed, percent_right
 from scoring.runs import IGNORED
+from support.progress import progress
 
 SPLITS = ("test", "train")
 

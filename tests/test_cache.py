@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, photograph, refused
 
-import files
 from common import load_dataset
 from datafiles import build
 from datafiles.locks import lock
-from files import hold_lock
+from support import files
+from support.files import hold_lock
 
 PREPARE = [sys.executable, "prepare.py", "--dataset", "folder", "--image-size", "32", "--data-dir"]
 

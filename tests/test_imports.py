@@ -42,14 +42,16 @@ def test_no_import_goes_in_a_circle():
 
 @pytest.mark.parametrize("module", [name for name in GRAPH if name.startswith("datafiles")])
 def test_data_files_stand_on_files_only(module):
-    assert all(name.startswith("datafiles") for name in GRAPH[module] - {"files"})
+    others = GRAPH[module] - {"support.files"}
+    assert all(name.startswith("datafiles") for name in others)
 
 
 def test_common_stands_on_files_data_and_layers_and_prepare_stands_on_common():
-    imported = {name for name in GRAPH["common"] if not name.startswith("datafiles")}
-    assert imported == {"files", "layers", "resume"}
-    assert GRAPH["resume"] == {"files", "datafiles.names"}
-    assert not GRAPH["files"] and not GRAPH["layers"]
+    roots = {name.split(".")[0] for name in GRAPH["common"]}
+    assert roots == {"datafiles", "support"}
+    assert GRAPH["support.resume"] == {"support.files", "datafiles.names"}
+    for name in ("files", "graph", "layers", "progress"):
+        assert not GRAPH[f"support.{name}"]
     assert "common" in GRAPH["prepare"]
     assert not [name for name, others in GRAPH.items() if "prepare" in others]
 
@@ -63,7 +65,7 @@ def test_data_files_need_the_users_packages_only(module):
         elif isinstance(node, ast.ImportFrom):
             roots.add(node.module.split(".")[0])
     installed = {"torch", "torchvision", "numpy", "scipy", "PIL"}  # torchvision brings PIL
-    installed |= {"files"}  # ours
+    installed |= {"support"}  # ours
     if module == "datafiles.lsun":
         installed.add("lmdb")  # imported where it is used, with a line if it is not there
     assert roots - sys.stdlib_module_names <= installed | {"datafiles"}

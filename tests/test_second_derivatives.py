@@ -7,10 +7,10 @@ from torch.func import functional_call, grad, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import layers
 import sft
 from common import DownBlock, make_critic
-from layers import Convolution, LayerNorm, ReLU, convolve
+from support import layers
+from support.layers import Convolution, LayerNorm, ReLU, convolve
 
 GEOMETRIES = [(3, 1, 1), (1, 1, 0), (4, 2, 1), (5, 2, 2)]  # kernel, stride, padding
 VIEWS = "alias detach expand permute squeeze t transpose unsqueeze view _unsafe_view".split()

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from conftest import ROOT, metrics, run_script
 
-import progress
 from pictures import losses
 from pictures.groups import find_groups
+from support import progress
 
 
 @pytest.fixture
