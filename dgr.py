@@ -144,13 +144,7 @@ def train(args, run, images, labels, names):
         **sizes, latent_dim=args.latent_dim, conditioning=args.conditioning
     ).to(**layout)
     critic = common.make_critic(**sizes).to(**layout)
-    solver = common.Judge(len(names), *images.shape[1:3]).to(**layout)
-    # Both as they were after the task before; the generator normalises as in training
-    replay_generator = copy.deepcopy(generator).requires_grad_(False)
-    replay_solver = copy.deepcopy(solver).requires_grad_(False).eval()
-    # The one category that generator and critic know
-    everything = torch.zeros(1, dtype=torch.long, device=device)
-    generator_weights = [*generator.parameters(), *solver.parameters()]  # one optimiser for both
+    generator_weights = list(generator.parameters())
     critic_weights = list(critic.parameters())
     adam = {
         "lr": args.learning_rate,
@@ -158,6 +152,12 @@ def train(args, run, images, labels, names):
         "fused": True,
         "capturable": args.device == "cuda",
     }
+    solver = common.Judge(len(names), *images.shape[1:3]).to(**layout)
+    # Both as they were after the task before; the generator normalises as in training
+    replay_generator = copy.deepcopy(generator).requires_grad_(False)
+    replay_solver = copy.deepcopy(solver).requires_grad_(False).eval()
+    # The one category that generator and critic know
+    everything = torch.zeros(1, dtype=torch.long, device=device)
     run.restore(
         generator=generator,
         critic=critic,
@@ -183,6 +183,7 @@ def train(args, run, images, labels, names):
         # Adam starts afresh in every task
         critic_optimizer = torch.optim.Adam(critic_weights, **adam)
         generator_optimizer = torch.optim.Adam(generator_weights, **adam)
+        solver_optimizer = torch.optim.Adam(solver.parameters(), **adam)
 
         def real_or_replayed():
             """A batch as of all categories seen: n real images of each new one, replays; labels."""
@@ -217,13 +218,18 @@ def train(args, run, images, labels, names):
             with autocast:
                 fake = generator(noise(everything, args.batch_size), everything)
                 loss_generator = generator_loss(critic, fake, everything, args.lambda_cls)
-                # Train the solver too, on the critic's last batch; the two share no weight
-                loss_solver = F.cross_entropy(solver(real).float(), labels)
-                loss_generator += loss_solver
             generator_optimizer.zero_grad()
             loss_generator.backward(inputs=generator_weights)
             average([weight.grad for weight in generator_weights])
             generator_optimizer.step()
+
+            # Train the solver on the critic's last batch
+            with autocast:
+                loss_solver = F.cross_entropy(solver(real).float(), labels)
+            solver_optimizer.zero_grad()
+            loss_solver.backward()
+            average([weight.grad for weight in solver.parameters()])
+            solver_optimizer.step()
             # Each process has had images of its own
             average([value for value in solver.buffers() if value.is_floating_point()])
             losses = {"critic": loss_critic, "gradient_penalty": penalty}
@@ -233,7 +239,8 @@ def train(args, run, images, labels, names):
         iterate = update
         if common.can_capture(args, PROCESSES):
             iterate = common.CudaGraph(update, real_images)
-        for step in run.steps(task, steps, critic_optimizer, generator_optimizer):
+        optimizers = critic_optimizer, generator_optimizer, solver_optimizer
+        for step in run.steps(task, steps, *optimizers):
             real_images.load(step)
             losses = iterate()
             run.log(step, losses)

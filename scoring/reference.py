@@ -258,7 +258,7 @@ def open_reference(data, real=None, judge="auto", device="cpu", shipped=True, **
 
 def trained_judge(real, device, folder, dataset):
     """The judge trained on this data, kept in a file of the folder; and the file's name."""
-    version = code_version(["common.py", "layers.py", "scoring/judge.py"])
+    version = code_version(["common.py", "support/layers.py", "scoring/judge.py"])
     path = folder / f"judge-{dataset}-{digest(real.images, real.labels, version)[:8]}.pt"
     judge = Judge(len(real.names), *real.images.shape[1:3]).eval()
     try:
