@@ -1,11 +1,10 @@
 """Decodes a data set on all cores: the pixels of each split, in a file, and a summary.
 
 Which images of a category are held out for tests is known when all of them have been tried, as
-files that do not decode count for nothing. So its pixels go to a spare file first.
+files that do not decode count for nothing. So all pixels go to one file first.
 """
 
 import collections
-import contextlib
 import functools
 import hashlib
 import json
@@ -13,7 +12,7 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import UnidentifiedImageError
@@ -23,9 +22,24 @@ from datafiles.decode import decode
 from datafiles.fetch import reason
 from datafiles.folders import count_endings
 from datafiles.names import shorten
+from files import say
 
 SPLITS = ("train", "test")
 AHEAD = 4 * os.cpu_count()  # so many images are in work at once
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one file."""
+
+    name: str | bytes
+    digest: bytes = b""  # SHA-256
+    kind: str | None = None  # and white: those of decode.Decoded
+    white: int | None = None
+    why: str = ""  # why it gave no image
+    category: str = ""
+    split: str = ""
+    place: str = ""  # category and name, for messages
 
 
 def build(where, sources, official, size, crop, limit, folder):
@@ -34,26 +48,43 @@ def build(where, sources, official, size, crop, limit, folder):
     The other parameters are those of cached_images. Exits with one line if a category has too few
     images, or if the disk is full.
     """
+    pixels = folder / "all.u8"
     whites = {}
     try:
         while True:
-            done = decode_all(sources, official, size, crop, limit, whites, folder)
-            several = {kind: max(ends) for kind, ends in done.whites.items() if len(ends) > 1}
+            work = functools.partial(attempt, size=size, crop=crop, whites=whites)
+            outcomes = decode_all(sources, official, limit, work, pixels)
+            several = {
+                kind: max(ends) for kind, ends in whites_of(outcomes).items() if len(ends) > 1
+            }
             if not several:
                 break
             whites.update(several)
             text = ", ".join(f"{kind} 0 … {white}" for kind, white in several.items())
-            print(f"data: decoding again, with one range of values: {text}", flush=True)
-        check_counts(where, done.counts, reasons(done))
-        (folder / "summary.json").write_text(json.dumps(summarise(done), indent=1))
+            say(f"data: decoding again, with one range of values: {text}")
+        images = [outcome for outcome in outcomes if not outcome.why]
+        failed = [outcome for outcome in outcomes if outcome.why]
+        if not official:
+            hold_out_tenths(images)
+        counts = {split: dict.fromkeys(sources, 0) for split in SPLITS}
+        for image in images:
+            counts[image.split][image.category] += 1
+        check_counts(where, counts, reasons(failed))
+        write_splits(pixels, images, folder)
+        pixels.unlink()
+        summary = {"counts": counts, **summarise(images, failed)}
+        (folder / "summary.json").write_text(json.dumps(summary, indent=1))
     except OSError as error:
         sys.exit(
             f"error: {folder} could not be written ({error}); "
             "make room, or choose another --cache-dir"
         )
-    training, test = (sum(done.counts[split].values()) for split in SPLITS)
-    found = f"{training:,} training and {test:,} test images, decoded once, in {folder.parent}"
-    print(f"data: {found}", flush=True)
+    training, test = (sum(counts[split].values()) for split in SPLITS)
+    say(f"data: {training:,} training and {test:,} test images, decoded once, in {folder.parent}")
+
+
+# --------------------------------------------------------------------------------------------------
+# Which images are for tests
 
 
 def count_files(sources, official, limit):
@@ -85,118 +116,65 @@ def hold_out(names):
     return held_out
 
 
+def hold_out_tenths(images):
+    """Set the split of those Outcomes that are held out, of each category, to "test"."""
+    by_category = collections.defaultdict(list)
+    for image in images:
+        by_category[image.category].append(image)
+    for some in by_category.values():
+        for image, held_out in zip(some, hold_out([image.name for image in some])):
+            if held_out:
+                image.split = "test"
+
+
 # --------------------------------------------------------------------------------------------------
-# Decoding
+# Decoding and writing
 
 
-def decode_all(sources, official, size, crop, limit, whites, folder):
-    """One Pass over all images, into folder/train.u8 and folder/test.u8.
+def decode_all(sources, official, limit, work, path):
+    """Write the pixels of all images to a file. Returns an Outcome for each file that was tried.
 
-    whites: as in decode(). The other parameters are those of cached_images.
+    They are those of the training split, then those of the official test split, each sorted by
+    category. work: attempt(), for an item of a source.
     """
-    total = sum(sum(counts.values()) for counts in count_files(sources, official, limit).values())
-    work = functools.partial(attempt, size=size, crop=crop, whites=whites)
-    with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count()))
-        files = {}
-        for name in (*SPLITS, "spare"):
-            files[name] = stack.enter_context(open(folder / f"{name}.u8", "w+b"))
-        done = Pass(sources, pool, work, files, 3 * size * size, Progress(total))
-        for category, source in sources.items():
-            images = done.decode(category, source, limit, label=category)
-            held_out = np.zeros(len(images), bool)
-            if not official:
-                held_out = hold_out([image.name for image in images])
-            done.write("train", images, np.flatnonzero(~held_out))
-            done.write("test", images, np.flatnonzero(held_out))
-            if official:
-                images = done.decode(category, official[category], 0, f"test split: {category}")
-                done.write("test", images, range(len(images)))
-        for split in SPLITS:
-            files[split].flush()
-            os.fsync(files[split].fileno())
-    (folder / "spare.u8").unlink()
-    return done
-
-
-class Row(NamedTuple):
-    """An image in a row of the spare file: where it is from, and the SHA-256 of its file."""
-
-    category: str
-    name: str | bytes
-    place: str  # category and name, for messages
-    digest: bytes
-
-
-class Pass:
-    """One pass over the images of a data set, and what it found."""
-
-    def __init__(self, categories, pool, work, files, image_bytes, progress):
-        """pool: of threads, in which work is called: attempt(), with all but an item of a source.
-
-        files: open to write, "train", "test" and "spare". image_bytes: the size of an image there.
-        """
-        self.pool = pool
-        self.work = work
-        self.files = files
-        self.image_bytes = image_bytes
-        self.progress = progress
-        self.counts = {split: dict.fromkeys(categories, 0) for split in SPLITS}
-        self.whites = {}  # by kind of image, the set of values that became white
-        self.failed = {}  # by category and place of a file, why it gave no image
-        self.seen = {}  # by digest, the split and the first Row that has it
-        self.twice = []  # texts about files that are in two categories or splits
-
-    def decode(self, category, source, limit, label):
-        """Write the pixels of a source's images, the first `limit` (0: all), to the spare file.
-
-        label: of the category in this split, for messages. Returns a list of Row.
-        """
-        images = []
-        self.files["spare"].seek(0)
-        for name, decoded, digest, why in in_order(self.pool, self.work, source.items()):
-            self.progress.show(category)
-            place = f"{label}/{os.fsdecode(name)}"  # bytes that are no UTF-8 stay what they are
-            if decoded is None:
-                self.failed.setdefault(category, {})[place] = why
-                continue
-            self.files["spare"].write(decoded.pixels)
-            if decoded.kind:
-                self.whites.setdefault(decoded.kind, set()).add(decoded.white)
-            images.append(Row(category, name, place, digest))
-            if len(images) == limit:
-                break
-        return images
-
-    def write(self, split, images, rows):
-        """Copy rows of the spare file, which holds images, to the file of a split."""
-        for row in rows:
-            image = images[row]
-            self.files["spare"].seek(row * self.image_bytes)
-            self.files[split].write(self.files["spare"].read(self.image_bytes))
-            self.counts[split][image.category] += 1
-            first_split, first = self.seen.setdefault(image.digest, (split, image))
-            if (first_split, first.category) != (split, image.category):
-                self.twice.append(f"{first.place} and {image.place}")
+    parts = [(category, "train", source, limit) for category, source in sources.items()]
+    parts += [(category, "test", source, 0) for category, source in official.items()]
+    progress = Progress(sum(min(source.count, most or source.count) for *_, source, most in parts))
+    outcomes = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool, open(path, "wb") as file:
+        for category, split, source, most in parts:
+            label = category if split == "train" else f"test split: {category}"
+            images = 0
+            for outcome, pixels in in_order(pool, work, source.items()):
+                outcome.category = category
+                outcome.split = split
+                # Bytes of a name that are no UTF-8 stay what they are
+                outcome.place = f"{label}/{os.fsdecode(outcome.name)}"
+                outcomes.append(outcome)
+                progress.show(category)
+                if not outcome.why:
+                    file.write(pixels)
+                    images += 1
+                if most and images == most:
+                    break
+    return outcomes
 
 
 def attempt(name, open_file, size, crop, whites):
-    """Decode one of a source's items.
-
-    Returns its name, a Decoded or None, the SHA-256 of the file, and why it is no image.
-    """
+    """Decode one of a source's items. Returns an Outcome, and pixels, or None if it is no image."""
     try:
         with open_file() as file:
-            decoded = decode(file, size, crop, whites)
+            pixels, kind, white = decode(file, size, crop, whites)
             file.seek(0)
-            return name, decoded, hashlib.file_digest(file, "sha256").digest(), ""
+            digest = hashlib.file_digest(file, "sha256").digest()
+            return Outcome(name, digest, kind, white), pixels
     except UnidentifiedImageError:
         why = "no image that Pillow opens"
     except OSError as error:
         why = error.strerror or reason(error)
     except Exception as error:  # every decoder has errors of its own
         why = reason(error)
-    return name, None, b"", why
+    return Outcome(name, why=why), None
 
 
 def in_order(pool, work, items):
@@ -210,6 +188,18 @@ def in_order(pool, work, items):
         yield waiting.popleft().result()
 
 
+def write_splits(path, images, folder):
+    """Copy pixels, which are those of the images, in their order, to the file of each split."""
+    pixels = np.memmap(path, np.uint8, "r").reshape(len(images), -1)
+    for split in SPLITS:
+        with open(folder / f"{split}.u8", "wb") as file:
+            for image, row in zip(images, pixels):
+                if image.split == split:
+                    file.write(row)
+            file.flush()
+            os.fsync(file.fileno())
+
+
 class Progress:
     """Prints a line every three seconds."""
 
@@ -218,48 +208,55 @@ class Progress:
         self.started = self.printed = time.monotonic()
 
     def show(self, category):
-        """Another image is done, which is of this category."""
+        """Another file is done, which is of this category."""
         self.done += 1
         now = time.monotonic()
         if now - self.printed > 3:
             self.printed = now
             rate = self.done / (now - self.started)
             left = max(0, self.total - self.done) / rate / 60
-            print(
-                f"data: decoded {self.done:,} of {self.total:,} images ({category}), "
-                f"{rate:.0f}/s, {left:.1f} min left",
-                flush=True,
-            )
+            text = f"decoded {self.done:,} of {self.total:,} images ({category})"
+            say(f"data: {text}, {rate:.0f}/s, {left:.1f} min left")
 
 
 # --------------------------------------------------------------------------------------------------
-# What a Pass tells
+# What is told
 
 
-def reasons(done):
-    """By category, a text about the files that gave no image."""
-    found = {}
-    for category, failed in done.failed.items():
-        place, why = next(iter(failed.items()))
-        first = f"{os.path.basename(place)}: {why}"
-        found[category] = f"left out: {len(failed)} files, the first {first}"
+def whites_of(outcomes):
+    """By kind of image, the set of values that became white."""
+    found = collections.defaultdict(set)
+    for outcome in outcomes:
+        if outcome.kind:
+            found[outcome.kind].add(outcome.white)
     return found
 
 
-def summarise(done):
-    """The summary of a cache, as JSON takes it: counts, lines to print, and all that they tell."""
-    left_out = {}
-    for failed in done.failed.values():
-        left_out.update(failed)
+def reasons(failed):
+    """By category, a text about the files that gave no image."""
+    found = {}
+    for category, count in collections.Counter(file.category for file in failed).items():
+        first = next(file for file in failed if file.category == category)
+        name = os.path.basename(first.place)
+        found[category] = f"left out: {count} files, the first {name}: {first.why}"
+    return found
+
+
+def summarise(images, failed):
+    """Lines to print about a data set, and in full the lists that they begin."""
     notes = []
-    for kind, ends in done.whites.items():
+    for kind, ends in whites_of(images).items():
         notes.append(f"{kind} images: black is 0 and white is {max(ends)}")
+    left_out = {file.place: file.why for file in failed}
     if left_out:
         some = [f"{place}: {why}" for place, why in left_out.items()]
         notes.append(f"left out, as no image: {count_endings(left_out)} ({shorten(some)})")
-    if done.twice:
-        notes.append(
-            f"warning: in two categories or splits: {len(done.twice)} images "
-            f"({shorten(done.twice)})"
-        )
-    return {"counts": done.counts, "notes": notes, "left_out": left_out, "twice": done.twice}
+    twice, seen = [], {}
+    for image in images:
+        first = seen.setdefault(image.digest, image)
+        if (first.category, first.split) != (image.category, image.split):
+            twice.append(f"{first.place} and {image.place}")
+    if twice:
+        found = f"{len(twice)} images ({shorten(twice)})"
+        notes.append(f"warning: in two categories or splits: {found}")
+    return {"notes": notes, "left_out": left_out, "twice": twice}

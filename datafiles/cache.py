@@ -36,7 +36,7 @@ def cached_images(stem, where, sources, official, split, size, crop, limit, cach
     folder = cache_dir / f"{stem}_{size}_{digest}"
     if not folder.exists():
         check_counts(where, count_files(sources, official, limit))
-        with lock(cache_dir, "--cache-dir"), unfinished(folder) as temporary:
+        with lock(cache_dir, "--cache-dir"), unfinished(cache_dir) as temporary:
             if not folder.exists():
                 build(where, sources, official, size, crop, limit, temporary)
                 os.replace(temporary, folder)
@@ -50,8 +50,7 @@ def read(folder, split, size):
         summary = json.loads(path.read_text())
         counts = summary["counts"][split]
         shape = (sum(counts.values()), 3, size, size)
-        images = np.memmap(folder / f"{split}.u8", np.uint8, "c")
-        images = images.reshape(shape)
+        images = np.memmap(folder / f"{split}.u8", np.uint8, "c").reshape(shape)
         notes = summary["notes"]
         if summary["left_out"] or summary["twice"]:
             notes.append(f"all of them are listed in {path}")
@@ -64,15 +63,15 @@ def read(folder, split, size):
 
 
 @contextlib.contextmanager
-def unfinished(folder):
-    """An empty folder beside another, deleted at the end if it is still there."""
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # that of a process that was killed
-    temporary.mkdir()
+def unfinished(cache_dir):
+    """An empty folder, deleted at the end if it is still there, or by the next process."""
+    folder = cache_dir / "unfinished"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     try:
-        yield temporary
+        yield folder
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

