@@ -188,16 +188,17 @@ def test_values_of_every_type_give_the_same_picture_as_8_bits(tmp_path, kind, da
     assert f"white is {white}" in output and "nearly constant" not in output
 
 
-@pytest.mark.parametrize("darker", [(), (2, 3)])
-def test_floats_beyond_their_range_are_cut_off_or_left_out(tmp_path, darker, capsys):
-    """Where images differ in their range they are decoded twice, which changes nothing."""
-    write_ramps(tmp_path, np.float32, 255, ".tif", darker)
-    values = ramp(0) * 255 * 1.05 - 5
-    Image.fromarray(values.astype(np.float32)).save(tmp_path / "dusk" / "0.tif")
-    for number, values in enumerate([ramp(0) - 99, ramp(0) * 1e9, ramp(0) * np.nan]):
-        Image.fromarray(values.astype(np.float32)).save(tmp_path / "noon" / f"x{number}.tif")
+@pytest.mark.parametrize("twice", [False, True])
+def test_floats_beyond_their_range_are_cut_off_or_left_out(tmp_path, twice, capsys):
+    """An image of another range lets all of them be decoded twice, which changes nothing."""
+    write_ramps(tmp_path, np.float32, 255, ".tif")
+    images = {"dusk/0": ramp(0) * 255 * 1.05 - 5, "dusk/1": ramp(1) * (1 if twice else 255)}
+    images |= {"noon/x": ramp(0) - 99, "noon/y": ramp(0) * 1e9, "noon/z": ramp(0) * np.nan}
+    for name, values in images.items():
+        Image.fromarray(values.astype(np.float32)).save(tmp_path / f"{name}.tif")
     assert len(load_dataset("folder", tmp_path, "train", image_size=32)[0]) == 12
     output = capsys.readouterr().out
+    assert ("decoding again" in output) == twice
     assert "white is 255" in output and "left out, as no image: 3 .tif" in output
     assert "float values from -99 to -98, expected 0 to one of [" in output
 
