@@ -15,16 +15,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from datafiles.arrays import load_arrays
+from datafiles.arrays import select
 from datafiles.cache import cached_images
-from datafiles.checks import LEAST
-from datafiles.idx import Idx
+from datafiles.checks import LEAST, constant_notes
+from datafiles.idx import open_idx
 from datafiles.layout import find_folders
 from datafiles.lsun import find_lsun
-from datafiles.mnist import fetch_mnist
 from datafiles.names import check_path, parse_categories
 from datafiles.official import open_official
-from datafiles.svhn import Svhn
 from support.files import say, use_any_encoding, write, writing  # noqa: F401, for the scripts
 from support.graph import CudaGraph, can_capture  # noqa: F401, for the scripts
 from support.layers import LayerNorm, LeakyReLU, ReLU, convolve
@@ -585,23 +583,21 @@ def load_dataset(
             cache_dir=cache_folder(dataset, data_dir, cache_dir),
         )
         labels = torch.repeat_interleave(torch.tensor(list(counts.values())))
-        return images, labels, list(counts)
+        names = list(counts)
 
     # Arrays of 32×32 images
-    if crop or image_size not in (None, 32):
-        found = "--crop and --image-size are for lsun and folder"
-        sys.exit(f"error: {found}; the images of {dataset} are 32×32 as they are")
-    if dataset == "mnist":
-        source = fetch_mnist(data_dir)
-    elif dataset == "svhn":
-        source = Svhn(data_dir)
-    elif dataset == "idx":
-        source = Idx(data_dir)
     else:
-        source = open_official(dataset, data_dir)
-    images, labels, names = load_arrays(source, split, asked, images_per_category)
-    if check_names:
-        check_names(names)
+        if crop or image_size not in (None, 32):
+            found = "--crop and --image-size are for lsun and folder"
+            sys.exit(f"error: {found}; the images of {dataset} are 32×32 as they are")
+        arrays = open_idx(data_dir) if dataset == "idx" else open_official(dataset, data_dir)
+        images, labels, names = select(arrays, split, asked, images_per_category)
+        if check_names:
+            check_names(names)
+
+    if split == "train":
+        for note in constant_notes(images, labels, names):
+            say(f"data: {note}")
     return images, labels, names
 
 

@@ -1,13 +1,20 @@
 """Data sets on disk: found, fetched, decoded once and read.
 
-Nothing here imports anything else of this project.
+Nothing here imports anything else of this project, except files.py.
 
 names, checks          category names; what every data set must hold
-fetch, locks           downloads end and are verified, and one process writes at a time
+
+    Data sets of 32×32 images, which are read as a whole:
+
 idx                    files in MNIST's format
-mnist, svhn, official  data sets that can be fetched
-arrays                 selects categories of a data set that is read as a whole
-folders, layout        the files of a category; which folders are categories and splits
-lsun                   LSUN's LMDBs
-decode, build, cache   encoded images become uint8 pixels, once, in a file that is memory-mapped
+fetch, wheel           downloads that end, are verified, and appear whole; MNIST from a package
+official               MNIST and others, where they are or from their sites
+arrays                 what these give, and the categories selected from it
+
+    Encoded images of any size:
+
+folders, lsun          the encoded images of a category, from a folder or an LMDB
+layout                 which folders are categories, and which are splits
+decode                 an encoded image becomes uint8 pixels
+build, cache           all of them do so once, into a file for each split that is memory-mapped
 """

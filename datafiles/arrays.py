@@ -1,45 +1,59 @@
 """Data sets that are read as a whole: the categories asked for, checked and selected."""
 
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from datafiles.checks import check_counts, constant_notes
+from datafiles.checks import check_counts
 from datafiles.names import match, shorten
 
 
-def load_arrays(source, split, asked, limit):
-    """The images, labels and category names of a split, "train" or "test".
+@dataclass
+class Arrays:
+    """A data set whose images are held in memory.
 
-    source: has where (for messages), notes (lines to print), names (by label, or None), labels
-    (int64 [N] by split), images(split) (uint8 [N, C, 32, 32]), and first_number, the number that
-    its site gives to label 0. asked: names of the categories, in order; if none: all. limit:
-    training images of each category, the first so many; None: all.
+    where: the data, for messages. images: uint8 [N, C, 32, 32] by split, "train" and "test".
+    labels: int64 [N] by split. names: of the categories by label; None if they are their labels.
+    first_number: the number that the data set's site gives to label 0.
     """
-    highest = max(int(labels.max()) for labels in source.labels.values())
-    names = source.names or [str(number) for number in range(highest + 1)]
-    if highest >= len(names):
-        sys.exit(f"error: {source.where}: found label {highest}, expected 0 … {len(names) - 1}")
-    chosen = choose(asked, names, source.first_number, source.where)
+
+    where: Path
+    images: dict
+    labels: dict
+    names: list | None = None
+    first_number: int = 0
+
+
+def select(arrays, split, asked, limit):
+    """The images, labels and category names of a split; the labels count the categories chosen.
+
+    asked: names of the categories, in order; if none: all. limit: training images of each category,
+    the first so many; None: all. Exits with one line if a category has too few images.
+    """
+    where, first = arrays.where, arrays.first_number
+    lowest = min(int(labels.min()) for labels in arrays.labels.values())
+    highest = max(int(labels.max()) for labels in arrays.labels.values())
+    names = arrays.names or [str(number) for number in range(highest + 1)]
+    for label in (lowest, highest):
+        if not 0 <= label < len(names):
+            expected = f"{first} … {len(names) - 1 + first}"
+            sys.exit(f"error: {where}: found label {label + first}, expected {expected}")
+    chosen = choose(asked, names, first, where)
 
     counts = {}
-    for part, labels in source.labels.items():
+    for part, labels in arrays.labels.items():
         images = torch.bincount(labels, minlength=len(names)).tolist()
         most = limit if limit and part == "train" else len(labels)
         counts[part] = {names[label]: min(images[label], most) for label in chosen}
-    check_counts(source.where, counts)
+    check_counts(where, counts)
 
-    images, labels = source.images(split), source.labels[split]
-    rows = [(labels == label).nonzero().squeeze(1) for label in chosen]
-    if split == "train":
-        spreads = {}
-        for label, row in zip(chosen, rows):
-            some = images[row[:: len(row) // 1000 + 1]]
-            spreads[names[label]] = some.float().std(correction=0).item()
-        for note in source.notes + constant_notes(spreads):
-            print(f"data: {note}", flush=True)
-        rows = [row[:limit] for row in rows]
+    images, labels = arrays.images[split], arrays.labels[split]
     if asked or limit:
+        rows = [(labels == label).nonzero().squeeze(1) for label in chosen]
+        if split == "train":
+            rows = [row[:limit] for row in rows]
         images = images[torch.cat(rows)]
         labels = torch.repeat_interleave(torch.tensor([len(row) for row in rows]))
     return images, labels, [names[label] for label in chosen]

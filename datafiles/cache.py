@@ -1,90 +1,103 @@
 """The pixels of LSUN and of folders: decoded once, into one file a split, that is memory-mapped."""
 
+import contextlib
 import hashlib
 import json
+import os
+import shutil
 import sys
+import time
 
 import numpy as np
-from PIL import Image
 
-from datafiles.build import SPLITS, build, hold_out_count
-from datafiles.checks import check_counts, constant_notes
+from datafiles.build import build, count_files
+from datafiles.checks import check_counts
 from datafiles.fetch import reason
-from datafiles.folders import write_counts
-from datafiles.locks import lock
-from datafiles.names import shorten
+from support.files import hold_lock, say
 
-VERSION = 3  # of what a cache holds
+VERSION = 4  # of what a cache holds
 
 
 def cached_images(stem, where, sources, official, split, size, crop, limit, cache_dir):
     """The pixels of a split, memory-mapped, and how many images each category has.
 
-    stem: begins the names of the cache's files. where: the data, for messages. sources: Folder or
+    stem: begins the name of the cache's folder. where: the data, for messages. sources: Folder or
     Lmdb by category. official: those of the official test split, empty where there is none; then
     a tenth of each category, by name, is the test split. limit: of the images in sources, the first
     so many of each category; 0: all.
 
-    The first call decodes both splits into cache_dir. A kill leaves no cache; a second process
-    waits for the first. Returns np.memmap uint8 [N, 3, size, size], sorted by category, and a dict
-    of category name and count.
+    The first call decodes both splits into a folder in cache_dir, which gets its name when it is
+    whole. A second process waits for the first. Returns np.memmap uint8 [N, 3, size, size], sorted
+    by category, and a dict of category name and count.
     """
-    Image.init()  # so that all formats, and the ends of their files' names, are known
     state = [VERSION, size, crop, limit]
     state += [{name: source.state for name, source in part.items()} for part in (sources, official)]
     digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:12]
-    summary = cache_dir / f"{stem}_{size}_{digest}.json"
-    paths = {part: cache_dir / f"{stem}_{size}_{digest}_{part}.u8" for part in SPLITS}
-    if not summary.exists():  # it is written last
-        check_files(where, sources, official, limit)
-        with lock(cache_dir, "--cache-dir"):
-            if not summary.exists():
-                build(where, sources, official, size, crop, limit, paths, summary)
+    folder = cache_dir / f"{stem}_{size}_{digest}"
+    if not folder.exists():
+        check_counts(where, count_files(sources, official, limit))
+        with lock(cache_dir, "--cache-dir"), unfinished(cache_dir) as temporary:
+            if not folder.exists():
+                build(where, sources, official, size, crop, limit, temporary)
+                os.replace(temporary, folder)
+    return read(folder, split, size)
+
+
+def read(folder, split, size):
+    """The pixels and counts of a split. Prints what was noticed when they were decoded."""
+    path = folder / "summary.json"
     try:
-        found = json.loads(summary.read_text())
-        counts = found["counts"]
-        bytes_expected = sum(counts[split].values()) * 3 * size * size
-    except (ValueError, LookupError, TypeError) as error:
-        sys.exit(f"error: {summary} is damaged ({reason(error)}); delete it to decode again")
-    check_counts(where, counts)
+        summary = json.loads(path.read_text())
+        counts = summary["counts"][split]
+        shape = (sum(counts.values()), 3, size, size)
+        images = np.memmap(folder / f"{split}.u8", np.uint8, "c").reshape(shape)
+        notes = summary["notes"]
+        if summary["left_out"] or summary["twice"]:
+            notes.append(f"all of them are listed in {path}")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        sys.exit(f"error: {folder} is damaged ({reason(error)}); delete it to decode again")
     if split == "train":
-        for note in notes(found, summary):
-            print(f"data: {note}", flush=True)
-    path = paths[split]
-    if not path.exists() or path.stat().st_size != bytes_expected:
-        sys.exit(f"error: {path} is damaged, expected {bytes_expected} bytes; delete {summary}")
-    shape = (sum(counts[split].values()), 3, size, size)
-    return np.memmap(path, np.uint8, "c", shape=shape), counts[split]
+        for note in notes:
+            say(f"data: {note}")
+    return images, counts
 
 
-def check_files(where, sources, official, limit):
-    """Exit if a category has too few files, whatever they hold: before they are decoded."""
-    counts = {split: {} for split in SPLITS}
-    for name, source in sources.items():
-        count = min(source.count, limit or source.count)
-        held_out = 0 if official else hold_out_count(count)
-        counts["train"][name] = count - held_out
-        counts["test"][name] = official[name].count if official else held_out
-    check_counts(where, counts)
+@contextlib.contextmanager
+def unfinished(cache_dir):
+    """An empty folder, deleted at the end if it is still there, or by the next process."""
+    folder = cache_dir / "unfinished"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def notes(found, summary):
-    """Lines to print about a data set, from its summary, which lies in a file."""
-    lines = []
-    for kind, white in found["white"].items():
-        lines.append(f"{kind} images: black is 0 and white is {white}")
-    if found["passed_over"]:
-        files = write_counts(found["passed_over"])
-        lines.append(f"passed over, as they are no images that Pillow opens: {files}")
-    if found["left_out"]:
-        some = [f"{label}: {why}" for label, why in found["left_out"].items()]
-        lines.append(
-            f"left out, as they do not decode: {len(some)} images ({shorten(some)}); "
-            f"all of them in {summary} (delete it to try again)"
-        )
-    if found["twice"]:
-        lines.append(
-            f"warning: in two categories or splits: {len(found['twice'])} images "
-            f"({shorten(found['twice'])}); all of them in {summary}"
-        )
-    return lines + constant_notes(found["spread"])
+@contextlib.contextmanager
+def lock(folder, option):
+    """A folder, made if need be, for this process only; others wait for it.
+
+    option: what to change, for the message, where the folder cannot be written.
+    """
+    waiting = False
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = hold_lock(folder / "lock")
+            break
+        except BlockingIOError:
+            if not waiting:
+                say(f"data: waiting for another process to make {folder} ready")
+            waiting = True
+            time.sleep(0.2)
+        except OSError as error:
+            sys.exit(f"error: {folder} cannot be written ({error}); choose another {option}")
+    if file is None:
+        found = f"{folder} cannot be locked, as its file system has no locks"
+        say(f"warning: {found}; let no other process write there")
+    try:
+        yield
+    finally:
+        if file:
+            file.close()

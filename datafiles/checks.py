@@ -2,10 +2,13 @@
 
 import sys
 
+import numpy as np
+
 from datafiles.names import shorten, write_categories
 
 LEAST = {"train": 4, "test": 2}  # images in each category
 NEARLY_CONSTANT = 8  # standard deviation of a category's pixel values, of 0 … 255
+SOME = 100  # so many images of a category are looked at
 
 
 def check_counts(where, counts, reasons=None):
@@ -15,47 +18,45 @@ def check_counts(where, counts, reasons=None):
     selection. reasons: more to tell about a category, by name.
     """
     names = list(counts["train"])
+    told = {name: f" ({text})" for name, text in (reasons or {}).items()}
     if len(names) < 2:
-        found = f"found {len(names)} usable categories"
-        if names:
-            found += f" ({names[0]})"
-        if reasons:
-            causes = [f"{name}: {text}" for name, text in reasons.items()]
-            found += f"; {shorten(causes)}"
-        sys.exit(f"error: {where}: {found}; expected at least 2 categories with images")
+        found = "".join(f" {name}{told.get(name, '')}" for name in names) or " none"
+        sys.exit(f"error: {where}: expected at least 2 categories with images, found{found}")
     few = []
     for name in names:
         if any(counts[split][name] < least for split, least in LEAST.items()):
             few.append(name)
     if not few:
         return
-    descriptions = []
-    for name in few:
-        text = f"category {name} has {counts['train'][name]} training and "
-        text += f"{counts['test'][name]} test images"
-        if reasons and name in reasons:
-            text += f" ({reasons[name]})"
-        descriptions.append(text)
+    found = [
+        f"category {name} has {counts['train'][name]} training and {counts['test'][name]} "
+        f"test images{told.get(name, '')}"
+        for name in few
+    ]
     advice = "add images"
     enough = [name for name in names if name not in few]
     if len(enough) >= 2:
         advice += f", or learn the others: {write_categories(enough)}"
     sys.exit(
-        f"error: {where}: {shorten(descriptions)}; expected at least {LEAST['train']} training and "
+        f"error: {where}: {shorten(found)}; expected at least {LEAST['train']} training and "
         f"{LEAST['test']} test images in each category; {advice}"
     )
 
 
-def constant_notes(spreads):
-    """A line if the pixels of categories are nearly constant: a wrong range of values looks so.
+def constant_notes(images, labels, names):
+    """A line if the pixels of categories are nearly constant, in a list.
 
-    spreads: by category, the standard deviation of all its pixel values, 0 … 255.
+    A wrong range of values looks so. images: uint8 [N, C, H, W], a tensor or an np.memmap. labels:
+    int64 [N]. names: of the categories by label.
     """
-    constant = [
-        f"{name} (standard deviation {spread:.1f} of 255)"
-        for name, spread in spreads.items()
-        if spread < NEARLY_CONSTANT
-    ]
+    labels = labels.numpy()
+    constant = []
+    for label, name in enumerate(names):
+        rows = np.flatnonzero(labels == label)
+        some = rows[:: len(rows) // SOME + 1]
+        spread = np.std(np.asarray(images[some]))
+        if spread < NEARLY_CONSTANT:
+            constant.append(f"{name} (standard deviation {spread:.1f} of 255)")
     if not constant:
         return []
     return [

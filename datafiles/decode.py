@@ -13,13 +13,16 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-# An image with more pixels is left out. Pillow has a limit of its own, which is lower.
-MAX_PIXELS = 300_000_000
-Image.MAX_IMAGE_PIXELS = None
-warnings.filterwarnings("ignore", module="PIL")  # of broken EXIF blocks, which are passed over
+Image.MAX_IMAGE_PIXELS = 150_000_000  # Pillow refuses images of more than twice as many
+warnings.filterwarnings("ignore", module="PIL")  # of large images, and of broken EXIF blocks
+
+# Decoding takes 12 bytes a pixel, so images with more pixels wait for each other
+LARGE = 30_000_000
+ONE_LARGE = threading.Lock()
 
 INTEGERS = [2**bits - 1 for bits in (8, 10, 12, 14, 16)]
 RANGES = {"16-bit": INTEGERS, "32-bit": INTEGERS, "float": [1, 255, 65535]}
+KINDS = {"I": "32-bit", "F": "float"}  # by Pillow's mode; "I;16" has variants of byte order
 TOLERANCE = 0.1  # of the range: floats may pass it by so much, as sharpened images do
 
 
@@ -31,51 +34,25 @@ class Decoded(NamedTuple):
     white: int | None
 
 
-class Memory:
-    """Bytes that threads may use together; a thread that needs more works while the others wait."""
-
-    def __init__(self, total):
-        self.total = self.free = total
-        self.changed = threading.Condition()
-
-    @contextlib.contextmanager
-    def use(self, amount):
-        amount = min(amount, self.total)
-        with self.changed:
-            self.changed.wait_for(lambda: self.free >= amount)
-            self.free -= amount
-        try:
-            yield
-        finally:
-            with self.changed:
-                self.free += amount
-                self.changed.notify_all()
-
-
-MEMORY = Memory(2**30)
-BYTES_PER_PIXEL = 12  # a copy of four bytes before, between and after two conversions
-
-
 def decode(file, size, crop, whites=None):
     """Decode an image, from a path or an open file: RGB, size × size pixels.
 
-    Turned upright by its EXIF tag, if that can be read. Squashed to a square, or, with crop, the middle square is cut
-    out first. Resized with an antialiased bicubic filter. Transparency turns white. Of several
-    frames or pages, the first. whites: the value of white by kind, where it is known.
+    Turned upright by its EXIF tag, if that can be read. Squashed to a square, or, with crop, the
+    middle square is cut out first. Resized with an antialiased bicubic filter. Transparency turns
+    white. Of several frames or pages, the first. whites: the value of white by kind, where it is
+    known.
 
     Raises PIL.UnidentifiedImageError for what is no image, and many errors for a damaged one.
     """
     image = Image.open(file)
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{width}×{height} pixels are more than {MAX_PIXELS:,}")
-    with MEMORY.use(BYTES_PER_PIXEL * width * height):
+    large = image.width * image.height > LARGE
+    with ONE_LARGE if large else contextlib.nullcontext():
         image.load()  # so that only what is wrong with the EXIF block is passed over
         with contextlib.suppress(Exception):
             image = ImageOps.exif_transpose(image)
         kind = white = None
         if image.mode.startswith(("I", "F")):
-            kind = kind_of(image.mode)
+            kind = KINDS.get(image.mode, "16-bit")
             image, white = eight_bits(np.asarray(image), kind, (whites or {}).get(kind))
         if image.has_transparency_data:
             background = Image.new("RGBA", image.size, "white")
@@ -83,15 +60,8 @@ def decode(file, size, crop, whites=None):
         image = image.convert("RGB")
         box = middle(image) if crop else None
         image = image.resize((size, size), Image.Resampling.BICUBIC, box)
-        pixels = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+    pixels = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
     return Decoded(pixels, kind, white)
-
-
-def kind_of(mode):
-    """The key of RANGES for one of Pillow's modes I;16 (and its byte orders), I, and F."""
-    if mode.startswith("I;16"):
-        return "16-bit"
-    return {"I": "32-bit", "F": "float"}[mode]
 
 
 def eight_bits(values, kind, white=None):
@@ -102,13 +72,11 @@ def eight_bits(values, kind, white=None):
     """
     low, high = float(values.min()), float(values.max())
     tolerance = TOLERANCE if kind == "float" else 0
-    if white is None:
-        fitting = [white for white in RANGES[kind] if high <= white * (1 + tolerance)]
-        white = fitting[0] if fitting else None
-    if white is None or not low >= -white * tolerance:
-        raise ValueError(
-            f"{kind} values from {low:g} to {high:g}, expected 0 to one of {RANGES[kind]}"
-        )
+    ends = RANGES[kind] if white is None else [white]
+    fitting = [end for end in ends if high <= end * (1 + tolerance)]
+    if not fitting or not low >= -fitting[0] * tolerance:
+        raise ValueError(f"{kind} values from {low:g} to {high:g}, expected 0 to one of {ends}")
+    white = fitting[0]
     pixels = values.astype(np.float64).clip(0, white) * (255 / white)
     return Image.fromarray(pixels.round().astype(np.uint8)), white
 

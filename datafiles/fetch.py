@@ -1,67 +1,77 @@
-"""What every download needs: checksums, patience that ends, and one line for an error."""
+"""Downloads that end, are verified, and appear whole; and checksums of what is already there."""
 
 import contextlib
 import gzip
 import hashlib
+import os
 import socket
 import sys
+import tempfile
 import zlib
+from pathlib import Path
+
+from torchvision.datasets.utils import download_url
+
+PATIENCE = 20  # seconds, so that a firewall that drops packets does not hang a run
+AGAIN = "delete it to have it fetched again"
 
 
-@contextlib.contextmanager
-def limited_patience(seconds=20):
-    """A firewall that drops packets must not hang the run: connections fail after some seconds."""
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(timeout)
-
-
-def reason(error, last=False):
-    """The first line of what an exception says, or the last; its type if it says nothing."""
+def reason(error):
+    """The first line of what an exception says; its type if it says nothing."""
     lines = str(error).strip().splitlines()
-    if not lines:
-        return type(error).__name__
-    return lines[-1] if last else lines[0]
+    return lines[0] if lines else type(error).__name__
 
 
 def unpacked(path):
-    """The bytes of a file, decompressed if they are gzip's, whatever its name. Raises OSError."""
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            return gzip.decompress(data)
-        except (EOFError, zlib.error) as error:
-            raise OSError(f"damaged gzip: {error}") from None
+    """The bytes of a file, decompressed if they are gzip's, whatever its name."""
+    try:
+        data = path.read_bytes()
+        if data.startswith(b"\x1f\x8b"):
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        sys.exit(f"error: {path} cannot be read ({reason(error)}); {AGAIN}")
     return data
 
 
-def md5(data):
-    """Hexadecimal MD5 of bytes."""
-    return hashlib.md5(data).hexdigest()
+def check_md5(what, data, expected):
+    """Exit with one line unless data has this MD5. what: names the file that it is from."""
+    found = hashlib.md5(data).hexdigest()
+    if found != expected:
+        sys.exit(f"error: {what} has MD5 {found}, expected {expected}; {AGAIN}")
 
 
-def check_content(path, expected):
-    """Exit with one line unless a file, packed by gzip or not, holds what has this MD5."""
+@contextlib.contextmanager
+def arriving(folder):
+    """A temporary folder whose files move into a folder if the block ends without an error."""
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        yield Path(temporary)
+        for path in Path(temporary).iterdir():
+            if path.is_file():
+                os.replace(path, folder / path.name)
+
+
+def download(folder, files):
+    """Fetch files into a folder, each verified before it appears there.
+
+    files: (addresses, name, MD5), the addresses being tried in order. Raises OSError.
+    """
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
     try:
-        found = md5(unpacked(path))
-    except OSError as error:
-        sys.exit(f"error: {path} cannot be read ({error}); delete it to have it fetched again")
-    if found != expected:
-        how = " unpacked" if path.suffix == ".gz" else ""
-        sys.exit(
-            f"error: {path} has MD5 {found}{how}, expected {expected}; "
-            "delete it to have it fetched again"
-        )
+        for addresses, name, expected in files:
+            with arriving(folder) as temporary:
+                download_one(addresses, temporary, name, expected)
+    finally:
+        socket.setdefaulttimeout(patience)
 
 
-def check_packed(path, expected, advice):
-    """Exit with one line unless a file as it lies there has this MD5."""
-    found = md5(path.read_bytes())
-    if found != expected:
-        sys.exit(
-            f"error: {path} has MD5 {found}, expected {expected}; "
-            f"delete it to have it fetched again, or {advice}"
-        )
+def download_one(addresses, folder, name, expected):
+    """Fetch a file from the first address that has it, with this MD5. Raises OSError."""
+    failures = []
+    for address in addresses:
+        try:
+            download_url(address, folder, name, expected)
+            return
+        except Exception as error:  # torchvision and the network have many
+            failures.append(f"{address}: {reason(error)}")
+    raise OSError("; ".join(failures))

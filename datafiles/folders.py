@@ -1,81 +1,34 @@
 """The files of one category in a folder."""
 
 import functools
+import itertools
 import os
+import stat
 import sys
 from collections import Counter
-from itertools import islice
 
 from PIL import Image
 
 from datafiles.names import shorten
 
-CHUNK = 256
 LOOK = 100  # so many files of a folder are opened to see whether there are images among them
 
 
 class Folder:
-    """The files of one category, at any depth below a folder; which are images, decoding tells."""
+    """The files of one category, at any depth below a folder; which are images, decoding tells.
+
+    state: sizes and times of change, which tell these files from a later version of them.
+    """
 
     def __init__(self, path):
-        files = list_files(path)
         self.path = path
-        self.names = [name for name, _ in files]
-        self.count = len(files)
-        # What tells these files from a later version of them: sizes and times of change.
-        self.state = files
+        self.state = list_files(path)
+        self.count = len(self.state)
 
-    def chunks(self):
-        """Lists of pairs: the name of a file, and a function that opens it; in order of names."""
-        for first in range(0, self.count, CHUNK):
-            names = self.names[first : first + CHUNK]
-            yield [(name, functools.partial(open, self.path / name, "rb")) for name in names]
-
-
-def suffix(name):
-    """The end of a file's name in small letters, as ".jpg", or ""."""
-    return os.path.splitext(name)[1].lower()
-
-
-def is_image_name(name):
-    """Whether a file is named as one of Pillow's formats."""
-    return suffix(name) in Image.registered_extensions()
-
-
-def is_image(path):
-    """Whether Pillow knows what a file begins with."""
-    try:
-        with Image.open(path):
-            return True
-    except Exception:  # every format has errors of its own
-        return False
-
-
-def holds_images(folder):
-    """Whether a file at any depth is named as an image, or is one among the first files."""
-    others = []
-    for name, _ in walk(folder):
-        if is_image_name(name):
-            return True
-        if len(others) < LOOK:
-            others.append(name)
-    return any(is_image(os.path.join(folder, name)) for name in others)
-
-
-def count_endings(names):
-    """How many files there are by the ends of their names."""
-    return Counter(suffix(name) or "no suffix" for name in names)
-
-
-def write_counts(counts):
-    """A text of that, as "8 .heic, 1 .txt": the most frequent first."""
-    files = [f"{count} {end}" for end, count in sorted(counts.items(), key=lambda item: -item[1])]
-    return shorten(files, 10)
-
-
-def files_below(folder, most=10_000):
-    """The names of files at any depth, so many at most; None: all."""
-    return [name for name, _ in islice(walk(folder), most)]
+    def items(self):
+        """Pairs of the name of a file, and a function that opens it; in order of names."""
+        for name, _ in self.state:
+            yield name, functools.partial(open, self.path / name, "rb")
 
 
 def list_files(folder):
@@ -93,31 +46,64 @@ def walk(folder):
     followed once. A folder that cannot be read ends in one line.
     """
     visited = set()
-    waiting = [(folder, "")]
-    while waiting:
-        path, prefix = waiting.pop()
+    for path, folders, files in os.walk(folder, followlinks=True, onerror=cannot_read):
         real = os.path.realpath(path)
         if real in visited:  # a loop of links
+            folders.clear()
             continue
         visited.add(real)
-        inner = []
-        try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    name = prefix + entry.name
-                    if entry.is_dir():
-                        inner.append((entry.path, name + os.sep))
-                    elif entry.is_file():
-                        stat = entry.stat()
-                        yield [name, [stat.st_size, stat.st_mtime_ns]]
-                    elif not os.path.exists(entry.path):  # a link to nothing
-                        yield [name, None]
-        except OSError as error:
-            sys.exit(
-                f"error: {error.filename} cannot be read ({error.strerror}); "
-                "change its permissions"
-            )
         # Of folders linked twice, the first by name counts
-        waiting += sorted(inner, reverse=True)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            if not name.startswith("."):
+                file = os.path.join(path, name)
+                try:
+                    found = os.stat(file)
+                except FileNotFoundError:
+                    yield [os.path.relpath(file, folder), None]
+                    continue
+                if stat.S_ISREG(found.st_mode):
+                    version = [found.st_size, found.st_mtime_ns]
+                    yield [os.path.relpath(file, folder), version]
+
+
+def cannot_read(error):
+    """Exit with one line."""
+    sys.exit(f"error: {error.filename} cannot be read ({error.strerror}); change its permissions")
+
+
+def files_below(folder, most=None):
+    """The names of files at any depth, so many at most; None: all."""
+    return [name for name, _ in itertools.islice(walk(folder), most)]
+
+
+def suffix(name):
+    """The end of a file's name in small letters, as ".jpg", or ""."""
+    return os.path.splitext(name)[1].lower()
+
+
+def holds_images(folder):
+    """Whether a file at any depth is named as an image, or is one among the first files."""
+    Image.init()  # so that all formats, and the ends of their files' names, are known
+    others = []
+    for name, _ in walk(folder):
+        if suffix(name) in Image.registered_extensions():
+            return True
+        if len(others) < LOOK:
+            others.append(os.path.join(folder, name))
+    return any(is_image(path) for path in others)
+
+
+def is_image(path):
+    """Whether Pillow knows what a file begins with."""
+    try:
+        with Image.open(path):
+            return True
+    except Exception:  # every format has errors of its own
+        return False
+
+
+def count_endings(names):
+    """How many files there are by the ends of their names, as "8 .heic, 1 .txt"."""
+    counts = Counter(suffix(os.fsdecode(name)) or "no suffix" for name in names)
+    return shorten([f"{count} {end}" for end, count in counts.most_common()], 10)

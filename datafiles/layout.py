@@ -23,7 +23,14 @@ import re
 import shlex
 import sys
 
-from datafiles.folders import Folder, count_endings, files_below, holds_images, suffix, write_counts
+from datafiles.folders import (
+    Folder,
+    cannot_read,
+    count_endings,
+    files_below,
+    holds_images,
+    suffix,
+)
 from datafiles.names import (
     control_characters,
     in_other_capitals,
@@ -48,6 +55,7 @@ EVERY = ["*"]  # what --categories '*' asks for: all, with images at any depth
 EXPECTED = "expected <category>/<image>, or train/<category>/<image> and test/<category>/<image>"
 PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 DEPTH, MOST = 3, 200  # how deep, and in how many folders, a layout is looked for
+MOST_FILES = 10_000  # so many are counted for a message
 
 
 class Unknown(Exception):
@@ -61,8 +69,8 @@ class Unknown(Exception):
 def find_folders(root, asked):
     """Folder by category, for training and for testing (empty without a test split), and notes.
 
-    asked: names of the categories, in order; if none: all. notes: lines to print. Exits with one
-    line where the tree is neither of the two layouts.
+    asked: names of the categories, in order, or EVERY; if none: all. notes: lines to print. Exits
+    with one line where the tree is neither of the two layouts.
     """
     if not root.is_dir():
         sys.exit(
@@ -86,20 +94,21 @@ def find_folders(root, asked):
 
 def decide(root, asked):
     """Paths by category, for training and for testing, and notes. Raises Unknown."""
-    splits = find_splits(root, asked)
+    names = [] if asked == EVERY else asked
+    splits = find_splits(root, names)
     train_root = splits.get("train", root)
-    train = find_categories(train_root, asked)
+    train = find_categories(train_root, names, deep=bool(asked))
     notes = []
     empty = [name for name in sub_folders(train_root) if not holds_images(train_root / name)]
-    if empty and not named(asked):
+    if empty and not names:
         notes.append(f"left out, as no image is in it: {shorten(empty)}")
     if not splits:
         return train, {}, notes
 
-    test_root = splits.get("test") or splits.get("val")
+    test_root = splits.get("test", splits.get("val"))
     beside = [name for name in with_images(root) if root / name not in (train_root, test_root)]
     others = [name for name in beside if split_of(name) != "test"]
-    if others and not named(asked):
+    if others and not names:
         raise Unknown(
             f"found {train_root.name} and, beside it, {shorten(others)} with images",
             f"move {shorten(others)} away, or name what is to be learned in --categories",
@@ -108,91 +117,93 @@ def decide(root, asked):
         notes.append(f"left out, as it lies beside {train_root}: {shorten(beside)}")
     if test_root is None:
         return train, {}, notes
-    return train, find_tests(test_root, train, asked), notes
+
+    # The test split has the same categories
+    found = find_names(test_root, list(train))
+    extra = [name for name in with_images(test_root) if name not in found]
+    if extra and not names:
+        raise Unknown(
+            f"{test_root} has {shorten(extra)}, training has not",
+            "give both splits the same categories",
+        )
+    check_folders(test_root, found, names, deep=bool(asked))
+    return train, {name: test_root / folder for name, folder in zip(train, found)}, notes
 
 
-def find_splits(root, asked):
+def find_splits(root, names):
     """Path by split, "train", "test" and "val"; empty where root has no training split."""
     found = {}
     for split, spellings in SPELLINGS.items():
-        names = [name for name in with_images(root) if name.casefold() in spellings]
+        folders = [name for name in with_images(root) if name.casefold() in spellings]
         if split == "train":
-            names = [name for name in names if with_images(root / name)]
-            if not names:
-                return {}
-        if len(names) > 1:
+            folders = [name for name in folders if with_images(root / name)]
+        if len(folders) > 1:
             raise Unknown(
-                f"found {' and '.join(names)}, two folders for one split", "move one of them away"
+                f"found {' and '.join(folders)}, two folders for one split",
+                "move one of them away",
             )
-        if names:
-            found[split] = root / names[0]
-    # Whoever names folders of DIR means them
-    if named(asked) and None not in match(asked, sub_folders(root)):
-        if None in match(asked, sub_folders(found["train"])):
+        if folders:
+            found[split] = root / folders[0]
+        elif split == "train":
+            return {}
+    # Whoever names folders of root means them, unless they are in its training split too
+    if names and None not in match(names, sub_folders(root)):
+        if None in match(names, sub_folders(found["train"])):
             return {}
     return found
 
 
-def find_categories(root, asked):
-    """Path by category of the folders in root that are asked for, or of all. Raises Unknown."""
-    names = with_images(root)
-    if named(asked):
-        names = find_names(root, asked)
-    for name in names:
+def find_categories(root, names, deep):
+    """Path by category of the folders in root that are named, or of all. Raises Unknown.
+
+    names: of the categories asked for; if none: all. deep: whether images may lie deeper in them.
+    """
+    folders = find_names(root, names) if names else with_images(root)
+    for name in folders:
         if control_characters(name):
             raise Unknown(f"found a folder {name!r}", "rename it, without control characters")
     labels = label_file(root)
-    if labels and names and not named(asked):
+    if labels and folders and not names:
         raise Unknown(
-            f"found {labels} beside {shorten(names)}: labels stand in such a file, "
+            f"found {labels} beside {shorten(folders)}: labels stand in such a file, "
             "and the folders are chunks",
             "make a folder for each label, or, if these are categories, name them in --categories",
         )
-    check_folders(root, names, asked)
-    if len(names) < 2 and not named(asked):
-        found = f"only one folder with images ({names[0]})" if names else "no folder with images"
-        files = files_below(root)
+    check_folders(root, folders, names, deep)
+    if len(folders) < 2 and not names:
+        found = "only one folder" if folders else "no folder"
+        found += f" with images ({folders[0]})" if folders else " with images"
+        files = files_below(root, MOST_FILES)
         packed = [name for name in files if suffix(name) in PACKED]
         advice = f"unpack {shorten(packed)}" if packed else ""
-        files = write_counts(count_endings(files)) or "none"
-        raise Unknown(f"found {found}, and files: {files}", advice)
-    return {name: root / name for name in names}
+        raise Unknown(f"found {found}, and files: {count_endings(files) or 'none'}", advice)
+    return {name: root / name for name in folders}
 
 
-def check_folders(root, names, asked):
+def check_folders(root, folders, names, deep):
     """Raise Unknown unless folders of root are categories, by their names and by what they hold."""
-    inner = {name: with_images(root / name) for name in names}
-    splits = [name for name in names if split_of(name) and (inner[name] or not named(asked))]
+    inner = {name: with_images(root / name) for name in folders}
+    splits = [name for name in folders if split_of(name) and (inner[name] or not names)]
     if splits:
         advice = "call the splits train and test, and let the categories lie directly in them"
-        others = [name for name in names if name not in splits]
+        others = [name for name in folders if name not in splits]
         if len(others) > 1:
             advice += f"; to learn only the other folders, use {write_categories(others)}"
         if not any(inner[name] for name in splits):
             advice += "; those that are categories all the same, name in --categories"
         raise Unknown(f"found folders named like splits: {shorten(splits)}", advice)
-    inside = [f"{name}/{path}" for name in names if inner[name] for path in splits_in(root / name)]
-    if inside and len(names) > 1:
+    inside = [
+        f"{name}/{path}" for name in folders if inner[name] for path in splits_in(root / name)
+    ]
+    if inside and len(folders) > 1:
         category, *_, split = inside[0].split("/")
         raise Unknown(
             f"found splits inside categories: {shorten(inside)}",
             f"move {inside[0]} to {split_of(split)}/{category}, and so on",
         )
-    deep = [f"{name}/{folder}" for name in names for folder in inner[name]]
-    if deep and not asked:
-        raise Unknown(f"found folders of images inside folders: {shorten(deep)}", deep=True)
-
-
-def find_tests(root, train, asked):
-    """Path of test images by category. train: path by category. Raises Unknown."""
-    found = find_names(root, list(train))
-    extra = [name for name in with_images(root) if name not in found]
-    if extra and not named(asked):
-        raise Unknown(
-            f"{root} has {shorten(extra)}, training has not", "give both splits the same categories"
-        )
-    check_folders(root, found, asked)
-    return {name: root / folder for name, folder in zip(train, found)}
+    inside = [f"{name}/{folder}" for name in folders for folder in inner[name]]
+    if inside and not deep:
+        raise Unknown(f"found folders of images inside folders: {shorten(inside)}", deep=True)
 
 
 def find_names(root, names):
@@ -200,32 +211,24 @@ def find_names(root, names):
     available = sub_folders(root)
     found = match(names, available)
     missing = [name for name, folder in zip(names, found) if folder is None]
-    if missing:
-        none = len(missing) == len(names)
-        text = (
-            f"{root} has {'none of the categories' if none else 'no category'} {shorten(missing)}; "
-        )
-        text += f"it has {shorten(available) or 'no folders'}"
-        for name in missing:
-            other = in_other_capitals(name, available)
-            if other:
-                raise Unknown(f"{text}; {name} and {other} differ only in capitals", "rename one")
-        raise Unknown(text)
-    return found
+    if not missing:
+        return found
+    what = "none of the categories" if len(missing) == len(names) else "no category"
+    text = f"{root} has {what} {shorten(missing)}; it has {shorten(available) or 'no folders'}"
+    for name in missing:
+        other = in_other_capitals(name, available)
+        if other:
+            raise Unknown(f"{text}; {name} and {other} differ only in capitals", "rename one")
+    raise Unknown(text)
 
 
 def split_of(name):
     """ "train" or "test" (which stands for all others) if a word of a name is a split's, or None."""
     spaced = re.sub("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
-    words = [word for word in re.findall("[a-z]+", spaced.casefold()) if SPLIT_WORD.fullmatch(word)]
-    if not words:
-        return None
-    return "train" if words[0].startswith("train") else "test"
-
-
-def named(asked):
-    """Whether categories are asked for by their names."""
-    return bool(asked) and asked != EVERY
+    for word in re.findall("[a-z]+", spaced.casefold()):
+        if SPLIT_WORD.fullmatch(word):
+            return "train" if word.startswith("train") else "test"
+    return None
 
 
 # --------------------------------------------------------------------------------------------------
@@ -237,7 +240,7 @@ def sub_folders(folder):
     try:
         names = [path.name for path in folder.iterdir() if path.is_dir()]
     except OSError as error:
-        sys.exit(f"error: {folder} cannot be read ({error.strerror}); change its permissions")
+        cannot_read(error)
     return sorted((name for name in names if not name.startswith(".")), key=natural_order)
 
 
@@ -255,7 +258,7 @@ def label_file(folder):
 def splits_in(folder):
     """The folders at any depth in a folder that are named as splits and hold files."""
     found = set()
-    for name in files_below(folder, most=None):
+    for name in files_below(folder):
         parts = name.split(os.sep)[:-1]
         for depth, part in enumerate(parts, 1):
             if split_of(part):
@@ -269,36 +272,29 @@ def splits_in(folder):
 
 def commands(root, asked, deep):
     """Advice: the options by which the tree, or the nearest folder in it, is one of the layouts."""
-    root, *inner = candidates(root)
-    found = first_command(inner, asked)
+    inner = candidates(root)
+    found = first_command(root, inner, asked)
     if deep:
-        found += first_command([root] if found else [root, *inner], EVERY, root)
+        found += first_command(root, [root] if found else [root, *inner], EVERY)
     return found
 
 
 def candidates(root):
-    """A folder and those in it that may hold training images: the nearest first, then by name."""
-    found, level = [root], [root]
+    """Folders in root that may hold training images: the nearest first, those named so first."""
+    found, level = [], [root]
     for _ in range(DEPTH):
-        level = [path for folder in level for path in inner_candidates(folder)][:MOST]
+        deeper = []
+        for folder in level:
+            names = [name for name in with_images(folder) if split_of(name) != "test"]
+            names.sort(key=lambda name: split_of(name) is None)
+            deeper += [folder / name for name in names]
+        level = deeper[:MOST]
         found += level
     return found
 
 
-def inner_candidates(folder):
-    """The folders directly in a folder that may hold training images, those named so first."""
-    if label_file(folder):
-        return []
-    names = [name for name in with_images(folder) if split_of(name) != "test"]
-    train = [name for name in names if split_of(name)]
-    return [folder / name for name in train + [name for name in names if name not in train]]
-
-
-def first_command(paths, asked, root=None):
-    """At most one piece of advice: how to learn the first of some folders that is a layout.
-
-    root: the folder that --data-dir is already.
-    """
+def first_command(root, paths, asked):
+    """At most one piece of advice: how to learn the first of some folders that is a layout."""
     for path in paths:
         try:
             train, tests, _ = decide(path, asked)

@@ -1,6 +1,7 @@
 """Names of categories: how they are asked for, matched, sorted and written."""
 
 import csv
+import io
 import re
 import shlex
 import sys
@@ -31,12 +32,9 @@ def write_categories(names, most=30):
     """The option for these names, as a shell takes it; a name may begin with "-"."""
     if len(names) > most:
         return "--categories with their names, separated by commas"
-    quoted = []
-    for name in names:
-        if "," in name or '"' in name:
-            name = '"' + name.replace('"', '""') + '"'
-        quoted.append(name)
-    return f"--categories={shlex.quote(','.join(quoted))}"
+    row = io.StringIO()
+    csv.writer(row, lineterminator="").writerow(names)
+    return f"--categories={shlex.quote(row.getvalue())}"
 
 
 def control_characters(text):

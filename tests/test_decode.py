@@ -4,7 +4,6 @@ import io
 import json
 import struct
 import threading
-import time
 import zlib
 
 import numpy as np
@@ -15,7 +14,8 @@ from conftest import photograph, run_script
 from PIL import Image, UnidentifiedImageError
 
 from common import load_dataset
-from datafiles.decode import MAX_PIXELS, Memory, decode
+from datafiles import decode as decoding
+from datafiles.decode import decode
 
 
 def encoded(image, suffix="png", **options):
@@ -188,26 +188,19 @@ def test_values_of_every_type_give_the_same_picture_as_8_bits(tmp_path, kind, da
     assert f"white is {white}" in output and "nearly constant" not in output
 
 
-def test_floats_beyond_their_range_are_cut_off_or_left_out(tmp_path, capsys):
-    write_ramps(tmp_path, np.float32, 1, ".tif")
-    Image.fromarray((ramp(0) * 1.05 - 0.02).astype(np.float32)).save(tmp_path / "dusk" / "0.tif")
-    for number, values in enumerate([ramp(0) - 5, ramp(0) * 1e9, ramp(0) * np.nan]):
-        Image.fromarray(values.astype(np.float32)).save(tmp_path / "noon" / f"x{number}.tif")
+@pytest.mark.parametrize("twice", [False, True])
+def test_floats_beyond_their_range_are_cut_off_or_left_out(tmp_path, twice, capsys):
+    """An image of another range lets all of them be decoded twice, which changes nothing."""
+    write_ramps(tmp_path, np.float32, 255, ".tif")
+    images = {"dusk/0": ramp(0) * 255 * 1.05 - 5, "dusk/1": ramp(1) * (1 if twice else 255)}
+    images |= {"noon/x": ramp(0) - 99, "noon/y": ramp(0) * 1e9, "noon/z": ramp(0) * np.nan}
+    for name, values in images.items():
+        Image.fromarray(values.astype(np.float32)).save(tmp_path / f"{name}.tif")
     assert len(load_dataset("folder", tmp_path, "train", image_size=32)[0]) == 12
     output = capsys.readouterr().out
-    assert "white is 1" in output and "left out, as they do not decode: 3 images" in output
-    assert "float values from -5 to -4, expected 0 to one of [1, 255, 65535]" in output
-
-
-def test_a_nearly_constant_category_is_warned_about(tmp_path, capsys):
-    write_ramps(tmp_path, np.uint8, 255, ".png")
-    for path in (tmp_path / "dusk").iterdir():
-        Image.fromarray((np.asarray(Image.open(path)) // 16)).save(path)  # as 12 bits read as 16
-    load_dataset("folder", tmp_path, "train", image_size=32)
-    output = capsys.readouterr().out
-    assert "warning: the images are nearly constant in dusk (standard deviation" in output
-    load_dataset("folder", tmp_path, "train", image_size=32)
-    assert "nearly constant in dusk" in capsys.readouterr().out  # from the cache too
+    assert ("decoding again" in output) == twice
+    assert "white is 255" in output and "left out, as no image: 3 .tif" in output
+    assert "float values from -99 to -98, expected 0 to one of [" in output
 
 
 # Large images
@@ -220,31 +213,24 @@ def png_header(width, height):
     return b"\x89PNG\r\n\x1a\n" + b"\0\0\0\x0d" + chunk + check + b"\0\0\0\x64IDAT"
 
 
-def test_the_limit_on_pixels_is_ours_and_is_told(tmp_path, capsys):
+def test_images_of_too_many_pixels_are_left_out(tmp_path):
     write_ramps(tmp_path, np.uint8, 255, ".png")
     for name, size in [("under", (15_000, 15_000)), ("over", (20_000, 20_000))]:
         (tmp_path / "noon" / f"{name}.png").write_bytes(png_header(*size))
     load_dataset("folder", tmp_path, "train", image_size=32)
-    (summary,) = (tmp_path / ".cache").glob("*.json")
+    (summary,) = (tmp_path / ".cache").glob("*/summary.json")
     left_out = json.loads(summary.read_text())["left_out"]
-    assert left_out["noon/over.png"] == f"20000×20000 pixels are more than {MAX_PIXELS:,}"
+    assert "400000000 pixels) exceeds limit of 300000000" in left_out["noon/over.png"]
     assert "pixels" not in left_out["noon/under.png"]  # which is damaged, but not too large
 
 
-def test_threads_share_the_memory_of_large_images():
-    memory, inside, most = Memory(100), [], []
-
-    def work(amount):
-        with memory.use(amount):
-            inside.append(amount)
-            most.append(sum(inside))
-            time.sleep(0.02)
-            inside.remove(amount)
-
-    threads = [threading.Thread(target=work, args=(amount,)) for amount in [60, 60, 30, 30, 500]]
-    for thread in threads:
+def test_large_images_are_decoded_one_at_a_time(monkeypatch):
+    with decoding.ONE_LARGE:
+        pixels_of(photograph(1))  # which is small, and does not wait
+        monkeypatch.setattr(decoding, "LARGE", 80 * 60 - 1)
+        thread = threading.Thread(target=pixels_of, args=[photograph(1)])
         thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(most) == 5 and all(amount <= 100 or amount == 500 for amount in most)
-    assert memory.free == 100
+        thread.join(0.2)
+        assert thread.is_alive()
+    thread.join(60)
+    assert not thread.is_alive()
