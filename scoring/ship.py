@@ -3,8 +3,8 @@
     python -m scoring.ship --data-dir data    # ten minutes
 
 The accuracy of the judge, and FID and reverse accuracy of real images of the first two, five and
-ten digits, by the default options of eval.py, and with --quick. The file is written after each of
-them; the data folder keeps them too, so that a stopped command goes on.
+ten digits, by the default options of eval.py, and with --quick. The data folder keeps them too, so
+that a stopped command goes on.
 """
 
 import argparse
@@ -23,23 +23,17 @@ OPTIONS = {10000: 6400, 2000: 640}
 def write_scores(data):
     """judges/<data set>.json. data: the arguments of load_dataset, less split."""
     scores = {}
-    path = FOLDER / f"{data['dataset']}.json"
-
-    def keep(reference):
-        scores.update(reference.known)
-        write_json(path, {"data": reference.data, "scores": scores})
-
     for fid_samples, samples in OPTIONS.items():
         reference = Reference(data, fid_samples=fid_samples)
         reference.open_judge()
-        reference.known = {}  # what is shipped is made anew
-        scores["accuracy of the judge"] = reference.accuracy
+        reference.known = scores  # instead of what is shipped
+        print(f"accuracy of the judge: {reference.accuracy:.2f} %")
         for categories in CATEGORIES:
             reference.floor(list(range(categories)), samples)
-        keep(reference)
     for categories in CATEGORIES:  # which take minutes
         reference.ceiling(list(range(categories)))
-        keep(reference)
+    path = FOLDER / f"{data['dataset']}.json"
+    write_json(path, {"data": reference.data, "scores": scores})
     print(f"wrote {path}")
 
 
