@@ -56,12 +56,12 @@ class Reference:
 
         Exits with one line if its file is damaged.
         """
-        if self.judge is not None:
+        if self.judge_name is not None:
             return
         images = (self.images, self.labels, self.names)
-        found = find_judge(self.dataset, *images, self.folder, self.device)
-        self.judge, self.judge_name = found
+        self.judge, name = find_judge(self.dataset, *images, self.folder, self.device)
         self.known = shipped_scores(self.data)
+        self.judge_name = name  # last, so that a damaged file stops the next run as well
         right = f"{self.accuracy:.2f} % of {len(self.test_labels)} real test images right"
         print(f"judge: {right} ({self.judge_name})", file=sys.stderr)
         if self.accuracy < 90:
