@@ -21,8 +21,7 @@ not seen, no file, or not measured.
         the last task, "all_by_task", "matrix", "afq", "aiq", "fr": CLoG's scores of tasks'
         FIDs (scoring/metrics.py)}; "floor": what real training images would get for "all",
         {"test", "train"}; "features": their kind; "samples", "samples_per_category": images a
-        side (of dgr.py fewer, where its solver finds fewer); null where a category has too few
-        real images
+        side (of dgr.py fewer, where its solver finds fewer)
     reverse_accuracy, reverse_accuracy_ceiling
         percent of real test images of the seen categories that a classifier trained only on
         generated images gets right, after the last task; the same trained on real images
@@ -47,19 +46,21 @@ On a CPU scoring has one thread. Only the table goes to standard output.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 import torch
 
 from common import use_any_encoding
-from scoring.cache import try_writing, write_json
 from scoring.film import write_film
-from scoring.reference import References
-from scoring.runs import Run, find_runs, no_run
-from scoring.scores import score_run
+from scoring.reference import Reference
+from scoring.runs import Run, compare_data, find_runs, no_run
+from scoring.scores import noted, score_run
+from scoring.store import check_writable, write_json
 from scoring.tables import markdown, read_scores, write_csv
-from support.files import CannotWrite
+
+ERRORS = (Exception, SystemExit)  # what is wrong with one run does not stop the others
 
 
 def parse_args():
@@ -77,8 +78,6 @@ def parse_args():
     add("--intermediate-samples", type=int, default=0, help=inside_help)
     statistics_help = "when drawing [%(default)s]"
     add("--statistics", choices=("batch", "standing"), default="batch", help=statistics_help)
-    judge_help = "auto: MNIST's is shipped, those of other data are trained on it [%(default)s]"
-    add("--judge", choices=("auto", "trained"), default="auto", help=judge_help)
     features_help = "128 or 2048 [%(default)s]"
     add("--fid-features", choices=("judge", "inception"), default="judge", help=features_help)
     count_help = "at most, a side, over all categories [10000; quick: 2000]"
@@ -86,9 +85,7 @@ def parse_args():
     add("--inception-weights", help="their file [downloaded by torch-fidelity]")
     device_help = "auto: cuda where there is one [%(default)s]"
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help=device_help)
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--markdown", action="store_true", help="print tables, as without options")
-    form.add_argument("--csv", action="store_true", help="print one row a run")
+    add("--csv", action="store_true", help="print one row a run, and no table")
     args = parser.parse_args()
     if args.samples is None:
         args.samples = 640 if args.quick else 6400
@@ -110,69 +107,59 @@ def parse_args():
     return args
 
 
-def read_tables(files, problems):
-    """The scores in copies of eval.json; what is wrong is added to problems."""
-    results = []
-    for path in files:
-        try:
-            results.append(read_scores(path))
-        except (OSError, ValueError) as error:
-            problems.append(f"{path} ({type(error).__name__}: {error})")
-    return results
+def look_over(folders, args, problems):
+    """[(run, Reference, how the data differ from those learned)] of the runs that can be scored.
 
-
-def look_over(folders, references, args, problems):
-    """[(run, data, how the data differ from those learned)] of the runs that can be scored.
-
-    What is wrong with the others, or not finished, is added to problems.
+    Nothing here takes long. What is wrong with a run, or not finished, is added to problems.
     """
-    found = []
+    references, found = {}, []
     for folder in folders:
-        try:
+        with noted(problems, folder, ERRORS):
             run = Run(folder)
+            check_writable(folder)
+
+            # Runs on the same data share a Reference
             data = run.data(data_dir=args.data_dir, cache_dir=args.cache_dir)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            problems.append(f"{folder / 'args.json'} ({type(error).__name__}: {error})")
-            continue
-        try:
-            try_writing(folder)
-            found.append((run, data, references.compare(run, data, args.other_data)))
-        except (SystemExit, OSError, ValueError, TypeError) as error:
-            problems.append(f"{folder} ({error})")
-            continue
-        problems += [f"{path} (missing)" for path in run.missing()]
-        if not run.finished():
-            reached = f"{folder} is not finished ({run.reached()})"
-            problems.append(f"{reached}; run its command again to continue it")
+            source = json.dumps(data, sort_keys=True)
+            if source not in references:
+                references[source] = Reference(
+                    data,
+                    device=args.device,
+                    features=args.fid_features,
+                    fid_samples=args.fid_samples,
+                    inception_weights=args.inception_weights,
+                )
+            differing = compare_data(run, references[source], args.other_data)
+            found.append((run, references[source], differing))
+
+            problems += [f"{path} (missing)" for path in run.missing()]
+            if not run.finished():
+                reached = f"{folder} is not finished ({run.reached()})"
+                problems.append(f"{reached}; run its command again to continue it")
     return found
 
 
-def score(run, reference, args, differing, problems):
-    """The scores of a run, written to its eval.json, and its film; None if it has no scores.
+def score(run, reference, differing, args, problems):
+    """The scores of a run, written to its eval.json, and its film.
 
-    What could not be scored or written is added to problems.
+    differing: how the data differ from those learned. What could not be scored is added to
+    problems.
     """
-    try:
-        result, unscored = score_run(
-            run,
-            reference,
-            samples=args.samples,
-            inside=args.intermediate_samples,
-            standing=args.statistics == "standing",
-            reverse_accuracy=not args.quick,
-            other_data=differing,
-        )
-    except Exception as error:
-        problems.append(f"{run.path} ({type(error).__name__}: {error})")
-        return None
+    reference.open_judge()
+    result, unscored = score_run(
+        run,
+        reference,
+        samples=args.samples,
+        inside=args.intermediate_samples,
+        standing=args.statistics == "standing",
+        reverse_accuracy=not args.quick,
+        other_data=differing,
+    )
     problems += unscored
-    try:
+    with noted(problems, run.path):
         write_json(run.path / "eval.json", result)
-        write_film(run, reference)
-    except CannotWrite as error:
-        problems.append(f"{error}; make room, and run the same command again")
-    except Exception as error:
-        problems.append(f"{run.path / 'samples'} ({type(error).__name__}: {error})")
+        with noted(problems, run.path / "samples"):
+            write_film(run, reference)
     return result
 
 
@@ -182,28 +169,22 @@ def print_scores(args):
     folders = find_runs([path for path in args.paths if not path.endswith(".json")])
     if not folders + files:
         sys.exit(no_run(args.paths))
-    problems = []
-    results = read_tables(files, problems)
-    references = References(
-        judge=args.judge,
-        device=args.device,
-        features=args.fid_features,
-        fid_samples=args.fid_samples,
-        inception_weights=args.inception_weights,
-    )
-    runs = look_over(folders, references, args, problems)
-    if runs:  # before long work
+    results, problems = [], []
+    for path in files:
+        with noted(problems, path):
+            results.append(read_scores(path))
+
+    # What is wrong is told before long work, and once more at the end
+    jobs = look_over(folders, args, problems)
+    if jobs:
         for problem in problems:
             print(f"warning: {problem}", file=sys.stderr, flush=True)
-    for run, data, differing in runs:
-        try:
-            reference = references.open(data)
-        except SystemExit as error:
-            problems.append(f"{run.path} ({error})")
-            continue
-        result = score(run, reference, args, differing, problems)
-        if result is not None and run.finished():
-            results.append(result)
+    for run, reference, differing in jobs:
+        with noted(problems, run.path, ERRORS):
+            result = score(run, reference, differing, args, problems)
+            if result["accuracy"][-1] is not None:  # only finished runs stand in a table
+                results.append(result)
+
     if results and args.csv:
         write_csv(results, sys.stdout)
     elif results:

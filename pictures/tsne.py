@@ -8,7 +8,7 @@ from pictures.canvas import INSTALL, plt, save
 from pictures.groups import setting
 from scoring.drawing import SavedGenerator, whole_groups
 from scoring.judge import embed
-from scoring.reference import RealData, open_reference
+from scoring.reference import Reference
 from scoring.runs import compare_data
 from support.progress import progress
 
@@ -29,16 +29,16 @@ def draw(groups, output, category, tasks, points, problems, data_dir, cache_dir)
     if run.path.is_file():
         sys.exit(f"error: {run.path} holds only scores; tsne needs the generators of runs")
     data = run.data(data_dir=data_dir, cache_dir=cache_dir)
-    loaded = RealData(**data)
+    reference = Reference(data)
     for run in (group.run for group in groups):
         try:
-            compare_data(run, loaded)
+            compare_data(run, reference)
         except ValueError as error:
             sys.exit(f"error: {run.path} ({error})")
-    if category not in loaded.names:
-        names = ", ".join(loaded.names)
+    if category not in reference.names:
+        names = ", ".join(reference.names)
         sys.exit(f"error: no run has saved a generator yet; the categories are {names}")
-    reference = open_reference(data, loaded)
+    reference.open_judge()
     of_category = reference.test_labels == reference.names.index(category)
     real = embed(reference.judge, reference.test_images[of_category][:points])
     if tasks is None:

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from scoring.cache import cached, digest
 from scoring.judge import answers, embed
 from scoring.runs import by_moment
+from scoring.store import cached, digest
 from support.files import write
 
 COLUMNS = 10  # images of a category in a file of samples
@@ -40,7 +40,8 @@ def write_film(run, reference):
 
     "moments": int32 [M, 2], task and step, in the order of training. "images": uint8 [M, K, KEPT,
     C, S, S] of the K categories that the run learns, the same z at every moment, grey in 16 levels;
-    zeros where not learned yet. "judged": int16 [M, K, KEPT], as in judge_samples(). "names": of categories.
+    zeros where not learned yet. "judged": int16 [M, K, KEPT], as in judge_samples(). "names": of
+    the categories.
     """
     samples = by_moment(run.path.glob("samples/task_*_step_*.png"))
     if not samples:
@@ -48,8 +49,7 @@ def write_film(run, reference):
     categories = run.categories(len(reference.names))
     images = torch.stack([read_samples(path, categories) for path in samples.values()])
     key = digest(reference.key, "film", images)
-    cache = run.path / "eval_cache.json"
-    judged = cached(cache, key, lambda: judge_samples(images, reference).tolist())
+    judged = cached(run.cache, key, lambda: judge_samples(images, reference).tolist())
     if images.shape[3] == 1:
         images = (images / GREY_STEP).round().to(torch.uint8) * GREY_STEP
 

@@ -14,28 +14,30 @@ import torch
 import torch.nn.functional as F
 
 from common import Judge, normalise
+from scoring.store import ROOT, digest
+from support.files import CannotWrite, write
 from support.progress import progress
 
-FOLDER = Path(__file__).resolve().parent.parent / "judges"
-SHIPPED = {
-    "mnist": "1767fb4b39ea8ac4e99396cc48f36463b792810489a1fbed6346060639c72e1e"
-}  # SHA-256 of FOLDER/<data set>.pt
+FOLDER = ROOT / "judges"
+# SHA-256 of FOLDER/<data set>.pt: a Judge trained on all training images for 8 epochs
+SHIPPED = {"mnist": "1767fb4b39ea8ac4e99396cc48f36463b792810489a1fbed6346060639c72e1e"}
 EPOCHS = 4
 LEAST_STEPS = 800  # of training on colour images, of which there may be few
 BATCH = 128
 
 
-def train_classifier(images, labels, num_categories, device, title, seed=0, epochs=EPOCHS):
+def train_classifier(images, labels, num_categories, device, title):
     """A Judge trained on given images: Adam, one cycle of the learning rate, last epoch, eval mode.
 
     images: uint8 [N, C, H, W]; labels: int64 [N]; title: of the progress on standard error. Colour
     images are learned for at least LEAST_STEPS steps, each batch shifted at random.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     judge = Judge(num_categories, *images.shape[1:3])
     judge = judge.to(device, memory_format=torch.channels_last)
     images, labels = images.to(device), labels.to(device)
     batches = math.ceil(len(images) / BATCH)
+    epochs = EPOCHS
     colour = images.shape[1] == 3
     if colour:
         epochs = max(epochs, math.ceil(LEAST_STEPS / batches))
@@ -87,6 +89,19 @@ def percent_right(judge, features, labels):
     return 100 * (answers(judge, features) == labels).double().mean().item()
 
 
+def find_judge(dataset, images, labels, names, folder, device):
+    """The judge of a data set: the shipped one, or one trained on its images, kept in the folder.
+
+    images: uint8 [N, C, H, W]; labels: int64 [N]; names: of the categories. Returns (Judge on the
+    device in eval mode, what tables call it). Exits with one line if its file is damaged.
+    """
+    found = shipped_judge(dataset, names)
+    if found is None:
+        found = trained_judge(dataset, images, labels, len(names), folder, device)
+    judge, name = found
+    return judge.to(device, memory_format=torch.channels_last), name
+
+
 def shipped_judge(dataset, names):
     """The shipped judge of a data set for the categories of these names, and what to call it.
 
@@ -114,6 +129,29 @@ def shipped_judge(dataset, names):
     judge = Judge(len(names), saved["channels"], saved["image_size"])
     judge.load_state_dict(weights)
     return judge.eval(), f"{called} (SHA-256 {found[:8]})"
+
+
+def trained_judge(dataset, images, labels, num_categories, folder, device):
+    """The judge trained on these images, kept in a file of the folder; and the file's name."""
+    code = [ROOT / "common.py", ROOT / "layers.py", Path(__file__).resolve()]
+    path = folder / f"judge-{dataset}-{digest(images, labels, *code)[:8]}.pt"
+    judge = Judge(num_categories, *images.shape[1:3]).eval()
+    try:
+        judge.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        return judge, path.name
+    except FileNotFoundError:
+        pass
+    except Exception as error:
+        found = f"is damaged or not ours ({type(error).__name__})"
+        sys.exit(f"error: {path} {found}; delete it to train a new judge")
+    judge = train_classifier(images, labels, num_categories, device, "training the judge")
+    try:
+        write(path, lambda file: torch.save(judge.state_dict(), file))
+    except CannotWrite as error:
+        lost = "so the judge is not kept for the next time"
+        advice = "make room, or choose another --cache-dir"
+        print(f"warning: {error}, {lost}; {advice}", file=sys.stderr)
+    return judge, path.name
 
 
 def shipped_scores(data):

@@ -2,69 +2,70 @@
 
 import contextlib
 import functools
-import json
 import sys
 from pathlib import Path
 
 import torch
 
-from common import Judge, cache_folder, fingerprint, load_dataset, pixels
-from scoring.cache import cached, code_version, digest, try_writing
+from common import cache_folder, fingerprint, load_dataset, pixels
 from scoring.inception import inception
-from scoring.judge import embed, percent_right, shipped_judge, shipped_scores, train_classifier
+from scoring.judge import embed, find_judge, percent_right, shipped_scores, train_classifier
 from scoring.metrics import fid, mean_distance
-from scoring.runs import compare_data
-from support.files import CannotWrite, write
-
-
-class RealData:
-    """A data set's images, as tensors.
-
-    images, test_images: uint8 [N, C, H, W]; labels, test_labels: int64 [N]; names: of the
-    categories.
-    """
-
-    def __init__(self, **data):
-        """data: arguments of load_dataset, less split. Exits with one line if it cannot be had."""
-        with contextlib.redirect_stdout(sys.stderr):  # standard output is the table's
-            images, self.labels, self.names = load_dataset(split="train", **data)
-            test_images, self.test_labels, _ = load_dataset(split="test", **data)
-        self.images, self.test_images = torch.as_tensor(images), torch.as_tensor(test_images)
-        self.fingerprint = fingerprint(images, self.labels, self.names)  # as a run keeps it
+from scoring.store import CODE, cached, check_writable, digest
+from support.files import CannotWrite
 
 
 class Reference:
-    """Real images and the judge, against which generated images are scored."""
+    """Real images and the judge, against which generated images are scored.
+
+    images, test_images: uint8 [N, C, H, W]. labels, test_labels: int64 [N]. names: of the
+    categories. fingerprint: of the training images, as a run keeps it. judge: a Judge on the
+    device, in eval mode, None before open_judge(); judge_name: what tables call it.
+    """
 
     def __init__(
-        self,
-        real,
-        judge,
-        judge_name,
-        cache,
-        device="cpu",
-        features="judge",
-        fid_samples=10000,
-        inception_weights=None,
+        self, data, device="cpu", features="judge", fid_samples=10000, inception_weights=None
     ):
-        """real: RealData. judge: a Judge on the device, in eval mode; judge_name: its name in a
-        table. cache: the file that keeps the scores of real images. features: "judge" or
-        "inception", those of FID; inception_weights: the latter's file. fid_samples: most images a
-        side of FID, over all categories.
+        """data: arguments of load_dataset, less split. features: "judge" or "inception", those of
+        FID; inception_weights: the latter's file. fid_samples: most images a side of FID, over all
+        categories.
+
+        Exits with one line if the images cannot be had, or nothing can be kept beside them.
         """
-        self.images = real.images
-        self.labels = real.labels
-        self.names = real.names
-        self.test_images = real.test_images
-        self.test_labels = real.test_labels
-        self.judge = judge
-        self.judge_name = judge_name
-        self.cache = cache
+        self.dataset = data["dataset"]
+        self.folder = cache_folder(**data)
         self.device = device
         self.kind = features
         self.fid_samples = fid_samples
         self.inception_weights = inception_weights
+        self.judge = self.judge_name = None
         self.known = {}  # scores of the real images, by what they are
+        try:
+            check_writable(self.folder)
+        except CannotWrite as error:
+            kept = "where the judge and scores of real images are kept"
+            sys.exit(f"error: {error}, {kept}; choose another place with --cache-dir")
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is the table's
+            images, self.labels, self.names = load_dataset(split="train", **data)
+            test_images, self.test_labels, _ = load_dataset(split="test", **data)
+        self.images, self.test_images = torch.as_tensor(images), torch.as_tensor(test_images)
+        self.fingerprint = fingerprint(images, self.labels, self.names)
+
+    def open_judge(self):
+        """Find or train the judge, if there is none yet, and tell on standard error how good it is.
+
+        Exits with one line if its file is damaged.
+        """
+        if self.judge_name is not None:
+            return
+        images = (self.images, self.labels, self.names)
+        self.judge, name = find_judge(self.dataset, *images, self.folder, self.device)
+        self.known = shipped_scores(self.data)
+        self.judge_name = name  # last, so that a damaged file stops the next run as well
+        right = f"{self.accuracy:.2f} % of {len(self.test_labels)} real test images right"
+        print(f"judge: {right} ({self.judge_name})", file=sys.stderr)
+        if self.accuracy < 90:
+            print("judge: warning: below 90 %, so the scores below mean little", file=sys.stderr)
 
     @functools.cached_property
     def data(self):
@@ -75,8 +76,8 @@ class Reference:
 
     @functools.cached_property
     def key(self):
-        """What every score depends on, as a part of the name under which it is cached."""
-        return digest(self.data, self.device, code_version())
+        """What every score depends on, as a part of the name under which it is kept."""
+        return digest(self.data, self.device, *CODE)
 
     @functools.cached_property
     def fid_key(self):
@@ -138,7 +139,8 @@ class Reference:
         what: the score in words; key: all else that it depends on.
         """
         if what not in self.known:
-            self.known[what] = cached(self.cache, digest(key, what), compute)
+            path = self.folder / "eval_cache.json"
+            self.known[what] = cached(path, digest(key, what), compute)
         return self.known[what]
 
     @property
@@ -174,11 +176,9 @@ class Reference:
 
     def floor(self, seen, samples):
         """FID of real training images passed off as generated, none of them in "train", against
-        each split: {"test", "train"}; None where a category has too few images.
+        each split: {"test", "train"}.
         """
         n = {category: self.count(category, len(seen), samples) for category in seen}
-        if min(n.values()) < 2:
-            return {"test": None, "train": None}
 
         def compute():
             rest = torch.cat([self.real("rest", c, n[c]) for c in seen])
@@ -189,97 +189,3 @@ class Reference:
 
         images = ", ".join(f"{count} of {category}" for category, count in n.items())
         return self.of_real(f"FID of {self.kind} features, images: {images}", self.fid_key, compute)
-
-
-class References:
-    """The real side of every data set that the runs learned, each loaded and opened once."""
-
-    def __init__(self, **options):
-        """options: those of open_reference()."""
-        self.options = options
-        self.loaded = {}
-        self.opened = {}
-
-    def compare(self, run, data, other_data=False):
-        """compare_data() of a run and its data, before a judge is trained.
-
-        data: arguments of load_dataset, less split. SystemExit if they cannot be used.
-        """
-        source = json.dumps(data, sort_keys=True)
-        if source not in self.loaded:
-            make_room(data)
-            self.loaded[source] = RealData(**data)
-        return compare_data(run, self.loaded[source], allowed=other_data)
-
-    def open(self, data):
-        """The Reference of data that compare() has loaded."""
-        source = json.dumps(data, sort_keys=True)
-        if source not in self.opened:
-            self.opened[source] = open_reference(data, self.loaded[source], **self.options)
-        return self.opened[source]
-
-
-def make_room(data):
-    """The folder of judge and scores of real images; exits if it cannot be written."""
-    folder = cache_folder(**data)
-    try:
-        try_writing(folder)
-    except CannotWrite as error:
-        kept = "where the judge and scores of real images are kept"
-        sys.exit(f"error: {error}, {kept}; choose another place with --cache-dir")
-    return folder
-
-
-def open_reference(data, real=None, judge="auto", device="cpu", shipped=True, **options):
-    """A Reference to a data set; tells on standard error by what it judges.
-
-    data: the arguments of load_dataset, less split; real: RealData, if it is loaded already. judge:
-    "auto", the shipped one where there is one, or "trained". shipped: whether to take scores of real
-    images from those that are shipped. options: those of Reference. Exits with one line if the
-    place of judge and scores cannot be written, before any long work.
-    """
-    real = real or RealData(**data)
-    folder = make_room(data)
-    found = shipped_judge(data["dataset"], real.names) if judge == "auto" else None
-    if found is None:
-        found = trained_judge(real, device, folder, data["dataset"])
-    judge, judge_name = found
-    judge = judge.to(device, memory_format=torch.channels_last)
-    cache = folder / "eval_cache.json"
-    reference = Reference(real, judge, judge_name, cache, device, **options)
-    if shipped:
-        reference.known = shipped_scores(reference.data)
-    right = f"{reference.accuracy:.2f} % of {len(real.test_labels)} real test images right"
-    print(f"judge: {right} ({judge_name})", file=sys.stderr)
-    if reference.accuracy < 90:
-        print("judge: warning: below 90 %, so the scores below mean little", file=sys.stderr)
-    return reference
-
-
-def trained_judge(real, device, folder, dataset):
-    """The judge trained on this data, kept in a file of the folder; and the file's name."""
-    version = code_version(["common.py", "support/layers.py", "scoring/judge.py"])
-    path = folder / f"judge-{dataset}-{digest(real.images, real.labels, version)[:8]}.pt"
-    judge = Judge(len(real.names), *real.images.shape[1:3]).eval()
-    try:
-        judge.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        return judge, path.name
-    except FileNotFoundError:
-        pass
-    except Exception as error:
-        sys.exit(
-            f"error: {path} is damaged or not ours ({type(error).__name__}); "
-            "delete it to train a new judge"
-        )
-    judge = train_classifier(
-        real.images, real.labels, len(real.names), device, "training the judge"
-    )
-    try:
-        write(path, lambda file: torch.save(judge.state_dict(), file))
-    except CannotWrite as error:
-        print(
-            f"warning: {error}, so the judge is not kept for the next time; make room, "
-            "or choose another --cache-dir",
-            file=sys.stderr,
-        )
-    return judge, path.name

@@ -10,7 +10,8 @@ import torch
 
 from common import DATASETS, data_options
 
-SETTING = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")
+# Options that all runs of a table have in common
+SHARED_OPTIONS = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")
 # Options that change no result, or whose effect is compared otherwise
 IGNORED = ("run_dir", "data_dir", "cache_dir", "data", "hardware", "schedule", "cuda_graph")
 IGNORED += ("log_every", "checkpoint_every", "snapshots")
@@ -70,21 +71,29 @@ class Run:
     """One run of a method script, or a copy of its scores."""
 
     def __init__(self, path):
-        """path: its folder, or a copy of its eval.json, which holds its arguments too. ValueError,
-        KeyError, TypeError or AttributeError if they are not what a method script writes.
+        """path: its folder, or a copy of its eval.json, which holds its arguments too.
+
+        OSError if there is no such file, ValueError if it is not what a method script writes.
         """
         self.path = path
-        self.scores = path if path.is_file() else path / "eval.json"
-        if path.is_file():
-            arguments = json.loads(path.read_text())["arguments"]
-        else:
-            arguments = json.loads((path / "args.json").read_text())
-        if not {"method", "seed", *SETTING} <= arguments.keys():
-            raise ValueError("not the arguments of a method script")
-        if arguments["dataset"] not in DATASETS:
-            raise ValueError(f"dataset is {arguments['dataset']}")
-        if not 1 <= arguments["num_tasks"] < 10**4:
-            raise ValueError(f"num_tasks is {arguments['num_tasks']}")
+        is_copy = path.is_file()
+        self.scores = path if is_copy else path / "eval.json"
+        self.cache = path / "eval_cache.json"  # scores of its generators, by what they depend on
+        text = (path if is_copy else path / "args.json").read_text()
+        try:
+            arguments = json.loads(text)
+            if is_copy:
+                arguments = arguments["arguments"]
+            absent = {"method", "seed", *SHARED_OPTIONS} - arguments.keys()
+            if absent:
+                raise ValueError(f"no {', '.join(sorted(absent))}")
+            if arguments["dataset"] not in DATASETS:
+                raise ValueError(f"dataset is {arguments['dataset']}")
+            if not 1 <= arguments["num_tasks"] < 10**4:
+                raise ValueError(f"num_tasks is {arguments['num_tasks']}")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(f"not the arguments of a method script ({reason})") from error
         self.arguments = arguments
         self.method, self.seed = arguments["method"], arguments["seed"]
         self.tasks, self.iters = arguments["num_tasks"], arguments["iters"]
@@ -107,6 +116,10 @@ class Run:
         """Path of the generator after a task, counted from 1."""
         return self.path / f"task_{task}.pt"
 
+    def ends(self):
+        """Paths of the generators after each task, whether they are there or not."""
+        return [self.task(task) for task in range(1, self.tasks + 1)]
+
     def finished(self):
         """Whether the generator after the last task is there."""
         return self.task(self.tasks).exists()
@@ -116,31 +129,32 @@ class Run:
 
         None of joint.py, which saves one only.
         """
-        paths = [self.task(task) for task in range(1, self.tasks + 1)]
-        saved = [number for number, path in enumerate(paths) if path.exists()]
+        saved = [number for number, path in enumerate(self.ends()) if path.exists()]
         if len(saved) < 2:
             return []
-        return [path for path in paths[: saved[-1]] if not path.exists()]
+        return [path for path in self.ends()[: saved[-1]] if not path.exists()]
 
     def inside(self):
         """Path by (task, step) of the generators saved inside tasks."""
         return by_moment(self.path.glob("snapshots/task_*_step_*.pt"))
 
-    def snapshots(self):
+    def moments(self):
         """Path by (task, step) of every saved generator, in the order of training."""
-        ends = {(task, self.iters): self.task(task) for task in range(1, self.tasks + 1)}
-        found = {moment: path for moment, path in ends.items() if path.exists()}
-        return dict(sorted((found | self.inside()).items()))
+        steps = {line["task"]: line["step"] for line in self.log()}  # the last of each task
+        found = self.inside()
+        for task, path in enumerate(self.ends(), start=1):
+            if path.exists():
+                found[task, steps.get(task, self.iters)] = path
+        return dict(sorted(found.items()))
 
     def names(self):
         """Names of all categories of the data, from scores or any readable snapshot, or None."""
         if self.path.is_file():
             return json.loads(self.path.read_text()).get("categories")
-        ends = [self.task(task) for task in range(1, self.tasks + 1)]
-        for path in [*(path for path in ends if path.exists()), *self.inside().values()]:
+        for path in [*self.ends(), *self.inside().values()]:
             try:
                 return torch.load(path, map_location="cpu", weights_only=True)["categories"]
-            except Exception:  # a damaged file; that is told where it is scored or drawn
+            except Exception:  # not there, or damaged; that is told where it is scored or drawn
                 continue
         return None
 
@@ -166,19 +180,14 @@ def compare_data(run, real, allowed=False):
     """Make sure that a run is scored against the data that it learned.
 
     Names of categories and the fingerprint of the training images are compared, where the run
-    holds them. real: RealData. ValueError that says what differs; allowed: images may differ, where
-    all names agree. Returns None if nothing differs, else the images learned and there, in words.
+    holds them. real: a Reference. ValueError that says what differs; allowed: images may differ,
+    where all names agree. Returns None if nothing differs, else the images learned and there, in
+    words.
     """
     learned, found = run.names(), real.names
     if learned not in (None, found):
-        parts = [f"{len(learned)} categories were learned, {len(found)} are there"]
-        differences = {"missing": set(learned) - set(found), "added": set(found) - set(learned)}
-        for word, names in differences.items():
-            if names:
-                parts.append(f"{word}: {', '.join(sorted(names))}")
-        if len(parts) == 1:
-            parts.append(f"the order was {', '.join(learned)}, and is {', '.join(found)}")
-        raise ValueError(f"other data than was learned: {'; '.join(parts)}; restore it")
+        differing = f"{', '.join(learned)} were learned, {', '.join(found)} are there"
+        raise ValueError(f"other categories than were learned: {differing}; restore them")
     fingerprint = run.arguments.get("data")
     if fingerprint in (None, real.fingerprint):
         return None

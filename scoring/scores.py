@@ -1,14 +1,17 @@
 """What saved generators score against real images, and the scores of a whole run."""
 
+import contextlib
+import functools
 import statistics
 
 import torch
 
 from scoring import metrics
-from scoring.cache import cached, digest
 from scoring.drawing import SavedGenerator, whole_groups
 from scoring.judge import embed, percent_right
 from scoring.runs import IGNORED
+from scoring.store import cached, digest
+from support.files import CannotWrite
 from support.progress import progress
 
 SPLITS = ("test", "train")
@@ -20,24 +23,21 @@ def score_snapshot(path, reference, categories, samples, standing=False):
     Each image is drawn once for all three. samples: images drawn of each category; categories: how
     many the whole run learns, which share FID's images. standing: draw with standing statistics.
     Returns lists with an entry for each category of the data, None where it was not seen, or where
-    too few images are there for FID.
+    a solver finds too few images for FID.
     """
     generator = SavedGenerator.load(path, reference.device, standing)
-    columns = [None] * len(generator.categories)
     names = ("accuracy", "diversity", "fid_test", "fid_train")
-    scores = {name: columns.copy() for name in names}
-    drawn, real, counts = [], {split: [] for split in SPLITS}, []
+    scores = {name: [None] * len(generator.categories) for name in names}
+    counts, drawn, real = [], [], {split: [] for split in SPLITS}
     for category in generator.seen:
         images = generator.draw(category, samples)
         judged = embed(reference.judge, images)
         right = percent_right(reference.judge, judged, category) if len(images) else 0.0
         scores["accuracy"][category] = right
 
-        # As many generated as real images, on both sides of FID and of diversity
+        # As many generated as real images, on both sides of diversity and of FID
         n = reference.count(category, categories, samples)
         counts.append(n)
-        if n < 2:
-            continue
         spread = metrics.mean_distance(judged[:n]) if len(images) > 1 else 0.0
         real_spread = reference.real_distance(category, n)
         if real_spread > 0:  # else all real images are the same
@@ -51,11 +51,12 @@ def score_snapshot(path, reference, categories, samples, standing=False):
             if len(images) > 1:
                 scores[f"fid_{split}"][category] = metrics.fid(features, real[split][-1])
 
-    # Over all categories, where none of them is missing
-    enough = min(counts) >= 2 and sum(map(len, drawn)) > 1
+    # Over all categories
     for split in SPLITS:
-        over_all = metrics.fid(torch.cat(drawn), torch.cat(real[split])) if enough else None
-        scores[f"fid_{split}_all"] = over_all
+        scores[f"fid_{split}_all"] = None
+        if sum(map(len, drawn)) > 1:
+            over_all = metrics.fid(torch.cat(drawn), torch.cat(real[split]))
+            scores[f"fid_{split}_all"] = over_all
     seen = [value for value in scores["accuracy"] if value is not None]
     scores["average_accuracy"] = statistics.fmean(seen)
     return scores | {"fid_samples": counts, "seen": generator.seen}
@@ -110,62 +111,38 @@ def fids(rows, floor, kind, categories_per_task):
     return entry
 
 
-class Scorer:
-    """Scores a run's saved generators, each once: they are kept in the run's eval_cache.json.
+@contextlib.contextmanager
+def noted(problems, place, errors=Exception):
+    """Go on after an error: add it to problems, in one line, with the place where it was met."""
+    try:
+        yield
+    except errors as error:
+        text = str(error).partition("\n")[0]
+        # Our own errors say what is wrong; of others the kind does
+        if not isinstance(error, (SystemExit, CannotWrite, ValueError)):
+            text = f"{type(error).__name__}: {text}"
+        if isinstance(error, CannotWrite):
+            text += "; change that, and run the same command again"
+        problems.append(f"{place} ({text})")
 
-    What cannot be scored is None, and told in `problems`.
+
+def score_snapshots(run, paths, reference, samples, standing, problems):
+    """score_snapshot() of saved generators of a run, kept in its eval_cache.json.
+
+    Returns a list: None for those that are not there, and for those that cannot be scored, of which
+    problems says why.
     """
-
-    def __init__(self, run, reference, standing=False):
-        self.run, self.reference, self.standing = run, reference, standing
-        self.categories = run.categories(len(reference.names))
-        self.problems = []
-
-    def attempt(self, key, compute, path, *arguments):
-        """The value of compute(path, reference, *arguments, standing); key: what it depends on."""
-        arguments += (self.standing,)
-        cache = self.run.path / "eval_cache.json"
-        try:
-            name = digest(key, path, compute.__name__, arguments)
-            return cached(cache, name, lambda: compute(path, self.reference, *arguments))
-        except Exception as error:
-            reason = str(error).partition("\n")[0]
-            self.problems.append(f"{path} ({type(error).__name__}: {reason})")
-            return None
-
-    def snapshot(self, path, samples):
-        """score_snapshot() of a file."""
-        key = self.reference.fid_key
-        return self.attempt(key, score_snapshot, path, self.categories, samples)
-
-    def ends(self, samples):
-        """The scores after each task, None where there is no file; joint.py saves one generator."""
-        paths = [self.run.task(task) for task in range(1, self.run.tasks + 1)]
-        rows = []
-        for path in progress(paths, f"scoring {self.run.path.name}, ends of tasks"):
-            rows.append(self.snapshot(path, samples) if path.exists() else None)
-        return rows
-
-    def inside(self, samples):
-        """Lines of scores of the generators saved inside tasks, and of those at the tasks' ends
-        once more with as few samples; none if samples is 0.
-        """
-        if not samples:
-            return []
-        steps = {line["task"]: line["step"] for line in self.run.log()}  # the last of each task
-        paths = self.run.inside()
-        for task in range(1, self.run.tasks + 1):
-            if self.run.task(task).exists():
-                paths[task, steps.get(task, self.run.iters)] = self.run.task(task)
-        lines = []
-        title = f"scoring {self.run.path.name}, inside tasks"
-        for (task, step), path in progress(sorted(paths.items()), title):
-            scores = self.snapshot(path, samples)
-            if scores is not None:
-                names = ("accuracy", "fid_test", "fid_train", "fid_samples")
-                chosen = {name: scores[name] for name in names}
-                lines.append({"task": task, "step": step, **chosen})
-        return lines
+    options = (run.categories(len(reference.names)), samples, standing)
+    key = digest(reference.fid_key, "snapshot", *options)
+    rows = []
+    for path in progress(paths, f"scoring {run.path.name}, {samples} images a category"):
+        row = None
+        if path.exists():
+            with noted(problems, path):
+                compute = functools.partial(score_snapshot, path, reference, *options)
+                row = cached(run.cache, digest(key, path), compute)
+        rows.append(row)
+    return rows
 
 
 def score_run(
@@ -173,30 +150,48 @@ def score_run(
 ):
     """All scores of one run, as eval.json holds them, and a list of what could not be scored.
 
-    run: a Run; samples: images drawn of each category; inside: the same, of snapshots inside tasks;
-    standing: draw with standing statistics; reverse_accuracy: whether to measure it, and that of
-    real images; other_data: in what the data differ from those learned.
+    run: a Run; reference: with its judge; samples: images drawn of each category; inside: the same,
+    of snapshots inside tasks, 0 for none; standing: draw with standing statistics;
+    reverse_accuracy: whether to measure it, and that of real images; other_data: in what the data
+    differ from those learned.
     """
-    scorer = Scorer(run, reference, standing)
-    if reference.fid_samples < 2 * scorer.categories:
+    categories = run.categories(len(reference.names))
+    if reference.fid_samples < 2 * categories:
         found = f"--fid-samples is {reference.fid_samples}"
-        expected = f"expected at least 2 for each of the {scorer.categories} categories"
-        raise ValueError(f"{found}, {expected}")
+        raise ValueError(f"{found}, expected at least 2 for each of the {categories} categories")
     log = run.log()
-    rows = scorer.ends(samples)
+    problems = []
+
+    # After each task; joint.py saves one generator only
+    ends = run.ends()
+    rows = score_snapshots(run, ends, reference, samples, standing, problems)
 
     # Only after the last task, and what real images would score
     last = rows[-1]
     floor = reverse = ceiling = None
     if last is not None:
         floor = reference.floor(last["seen"], samples)
-        if reverse_accuracy:
-            reverse = scorer.attempt(reference.key, score_reverse, run.task(run.tasks))
-            ceiling = reference.ceiling(last["seen"])
+    if last is not None and reverse_accuracy:
+        with noted(problems, ends[-1]):
+            key = digest(reference.key, "reverse accuracy", standing, ends[-1])
+            compute = functools.partial(score_reverse, ends[-1], reference, standing)
+            reverse = cached(run.cache, key, compute)
+        ceiling = reference.ceiling(last["seen"])
+
+    # Inside tasks, and at their ends once more with as few images
+    intermediate = []
+    if inside:
+        moments = run.moments()
+        scores = score_snapshots(run, moments.values(), reference, inside, standing, problems)
+        for (task, step), row in zip(moments, scores):
+            if row is not None:
+                names = ("accuracy", "fid_test", "fid_train", "fid_samples")
+                line = {"task": task, "step": step} | {name: row[name] for name in names}
+                intermediate.append(line)
 
     accuracy = column(rows, "accuracy")
     tasks = metrics.by_task(accuracy, run.categories_per_task)
-    kept = {"hardware"} | run.arguments.keys() - set(IGNORED)
+    options = {"hardware"} | run.arguments.keys() - set(IGNORED)
     results = {
         "categories": reference.names,
         "average_accuracy": column(rows, "average_accuracy"),
@@ -208,7 +203,7 @@ def score_run(
         "reverse_accuracy": reverse,
         "reverse_accuracy_ceiling": ceiling,
         "diversity": column(rows, "diversity")[-1],
-        "intermediate": scorer.inside(inside),
+        "intermediate": intermediate,
         "judge": reference.judge_name,
         "judge_accuracy": reference.accuracy,
         "data": reference.data[:8],
@@ -216,6 +211,6 @@ def score_run(
         "samples": samples,
         "statistics": "standing" if standing else "batch",
         "minutes": log[-1]["elapsed"] / 60 if log else None,
-        "arguments": {name: value for name, value in run.arguments.items() if name in kept},
+        "arguments": {name: value for name, value in run.arguments.items() if name in options},
     }
-    return results, scorer.problems
+    return results, problems

@@ -6,11 +6,19 @@ import json
 import statistics
 
 from scoring.metrics import by_task, learned, qualities
-from scoring.paper import PAPER
-from scoring.runs import IGNORED, SETTING, learned_categories
+from scoring.runs import IGNORED, SHARED_OPTIONS, learned_categories
 
-# The paper's order; others follow
+# The paper's order; others follow in the order of their names
 METHODS = ["joint", "sft", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra"]
+# Memory Replay GANs (Wu et al., NeurIPS 2018, "MeRGAN"), table 1: accuracy in percent, by data set
+# and number of tasks, of the methods below
+PAPER_METHODS = ("joint", "sft", "ewc", "dgr", "mergan_jtr", "mergan_ra")
+PAPER = {
+    ("mnist", 5): (97.66, 19.87, 70.62, 90.39, 97.93, 98.19),
+    ("mnist", 10): (96.92, 10.06, 77.03, 85.40, 97.00, 97.01),
+    ("svhn", 5): (85.30, 19.35, 39.84, 61.29, 80.90, 76.05),
+    ("svhn", 10): (84.82, 10.10, 33.02, 47.28, 66.50, 66.78),
+}
 FEATURES = {"judge": "judge", "inception": "Inception"}
 
 
@@ -45,7 +53,7 @@ def check_scores(result):
 
 def mean(values):
     """Mean of the values that exist; None if there is none."""
-    values = [value for value in values or [] if value is not None]
+    values = [value for value in values if value is not None]
     return statistics.fmean(values) if values else None
 
 
@@ -87,13 +95,10 @@ def names_of(result):
     return names[: learned_categories(result["arguments"], len(names))]
 
 
-def ranks(methods):
-    """{method: its place in tables, and its colour in pictures}: no two have the same.
-
-    Those of the paper have always the same; others follow in the order of their names.
-    """
-    others = sorted(set(methods) - set(METHODS))
-    return {method: place for place, method in enumerate(METHODS + others)}
+def place(method):
+    """A key by which methods are sorted: the paper's order, then that of their names."""
+    known = METHODS.index(method) if method in METHODS else len(METHODS)
+    return known, method
 
 
 def labels_of(rows):
@@ -116,7 +121,7 @@ def labels_of(rows):
 
 def setting_of(result):
     """What every method of a table has in common: {option: value}."""
-    setting = {name: result["arguments"][name] for name in SETTING}
+    setting = {name: result["arguments"][name] for name in SHARED_OPTIONS}
     if per_task(result) != 1:
         setting["categories_per_task"] = per_task(result)
     return setting
@@ -135,7 +140,7 @@ def markdown(results):
     The setting is what every method has in common, and how and on what the runs were scored. Rows
     that differ in other options name them. ValueError if two runs do not even differ in the seed.
     """
-    apart = (*SETTING, "categories_per_task", "seed", *IGNORED)
+    apart = (*SHARED_OPTIONS, "categories_per_task", "seed", *IGNORED)
     tables = {}
     for result in results:
         arguments = result["arguments"]
@@ -167,33 +172,30 @@ def table(setting, rows, ambiguous):
     lines += ["", legend(runs), ""]
 
     # Accuracies stand beside the paper's, those after the last task at the end
-    tasks, one_each = setting["num_tasks"], "categories_per_task" not in setting
-    papers = {}
-    for (dataset, number), paper in PAPER.items():
-        if dataset == setting["dataset"] and number < tasks and one_each:
-            papers[number] = paper
-    papers[tasks] = PAPER.get((setting["dataset"], tasks), {}) if one_each else {}
+    tasks = setting["num_tasks"]
+    one_each = "categories_per_task" not in setting  # as the paper has it
+    papers = {tasks: {}}  # by number of tasks: {method: accuracy}
+    for (dataset, number), accuracies in PAPER.items():
+        if one_each and dataset == setting["dataset"] and number <= tasks:
+            papers[number] = dict(zip(PAPER_METHODS, accuracies))
     header = ["method", "n"]
-    for task in papers:
+    for task in sorted(papers):
         header += ["accuracy %" if task == tasks else f"after {task} tasks %", "paper"]
     other_scores = [name for name in final_scores(runs[0]) if name != "accuracy %"]
     header += [*other_scores, *names, "minutes"]
     lines += [line(header), "|" + " --- |" * len(header)]
 
     options = [json.loads(text) for text in rows]
-    places = ranks(option["method"] for option in options)
-    labelled = zip(options, labels_of(options), rows.values())
-    for option, label, runs in sorted(labelled, key=lambda row: places[row[0]["method"]]):
-        runs = [run for run in runs if run["accuracy"][-1]] or runs[:1]  # those that are finished
-        final = [run["accuracy"][-1] or [None] * len(names) for run in runs]
-        n = sum(run["accuracy"][-1] is not None for run in runs)
-        chosen = option["categories"] or option["images_per_category"]  # not the paper's data
-        cells = [label, str(n)]
-        for task, paper in papers.items():
+    labelled = list(zip(options, labels_of(options), rows.values()))
+    for option, label, runs in sorted(labelled, key=lambda row: place(row[0]["method"])):
+        cells = [label, str(len(runs))]
+        for task, paper in sorted(papers.items()):
             cells.append(mean_std([run["average_accuracy"][task - 1] for run in runs]))
+            chosen = option["categories"] or option["images_per_category"]  # not the paper's data
             cells.append(mean_std([None if chosen else paper.get(option["method"])]))
         cells += [mean_std([final_scores(run)[name] for run in runs]) for name in other_scores]
-        cells += [mean_std(column, 1) for column in list(zip(*final))[: len(names)]]
+        for category in range(len(names)):
+            cells.append(mean_std([run["accuracy"][-1][category] for run in runs], 1))
         cells.append(mean_std([run["minutes"] for run in runs], 1))
         lines.append(line(cells))
     return lines
@@ -229,25 +231,23 @@ def legend(runs):
     judge = f"The judge, {' or '.join(judges)}," if judges else "The judge"
     right = each(run["judge_accuracy"] for run in runs)
     sentences.append(f"{judge} gets {right} % of real test images right.")
-    if fid["samples"]:
-        floors = []
-        for split in ("test", "train"):
-            floors.append(f"{each(run['fid']['floor'][split] for run in runs)} ({split})")
-        sentences.append(
-            f"FID ({FEATURES[fid['features']]}) has {fid['samples']} images a side; "
-            f"real training images would get {' and '.join(floors)}."
-        )
-        ceilings = [run["reverse_accuracy_ceiling"] for run in runs]
-        if ceilings == [None] * len(runs):
-            sentences.append("Reverse accuracy was not measured: eval.py --quick leaves it out.")
-        else:
-            sentences.append(f"Reverse accuracy of real training images: {each(ceilings)} %.")
+    floors = []
+    for split in ("test", "train"):
+        floors.append(f"{each(run['fid']['floor'][split] for run in runs)} ({split})")
+    sentences.append(
+        f"FID ({FEATURES[fid['features']]}) has {fid['samples']} images a side; "
+        f"real training images would get {' and '.join(floors)}."
+    )
+    ceilings = [run["reverse_accuracy_ceiling"] for run in runs]
+    if ceilings == [None] * len(runs):
+        sentences.append("Reverse accuracy was not measured: eval.py --quick leaves it out.")
+    else:
+        sentences.append(f"Reverse accuracy of real training images: {each(ceilings)} %.")
     hardware = {run["arguments"]["hardware"] for run in runs if "hardware" in run["arguments"]}
     if hardware:
         sentences.append(f"Trained on: {' or '.join(sorted(hardware))}.")
     if first.get("other_data"):
-        found = f"Scored on other data than was learned ({first['other_data']})."
-        sentences.append(found)
+        sentences.append(f"Scored on other data than was learned ({first['other_data']}).")
     return " ".join(sentences)
 
 
@@ -261,7 +261,7 @@ def write_csv(results, file):
             row[csv_name(name)] = value
         row |= {f"fid_{name}": fid[name] for name in ("features", "samples")}
         for split in ("test", "train"):
-            row[f"fid_floor_{split}"] = (fid["floor"] or {}).get(split)
+            row[f"fid_floor_{split}"] = fid["floor"][split]
             tasks = by_task(fid[split]["matrix"], per_task(result))
             row |= {f"{name}_{split}": value for name, value in qualities(tasks).items()}
         for name in ("reverse_accuracy_ceiling", "judge", "judge_accuracy", "data", "other_data"):
@@ -286,4 +286,4 @@ def csv_name(name):
 
 def by_category(name, values, categories):
     """{name_0: …, name_1: …} of the categories that the run learns."""
-    return {f"{name}_{c}": value for c, value in enumerate((values or [])[:categories])}
+    return {f"{name}_{c}": value for c, value in enumerate(values[:categories])}

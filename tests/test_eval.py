@@ -20,31 +20,49 @@ from conftest import ROOT, Brightness, contents, run_script, write_bars
 from PIL import Image
 
 import eval
-from scoring import cache, film
+from scoring import film
 from scoring import judge as judges
 from scoring import metrics
 from scoring import reference as real_side
-from scoring import scores, tables
+from scoring import scores, store, tables
 from scoring.runs import IGNORED, command, find_runs
 
 
+@pytest.fixture
+def folder(finished, tmp_path):
+    """A folder that holds a run of sft.py and one of joint.py."""
+    shutil.copytree(finished("sft"), tmp_path / "runs" / "one")
+    shutil.copytree(finished("joint"), tmp_path / "runs" / "two")
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def score(call_main):
+    """A function that calls eval.py, with few images."""
+    return functools.partial(call_main, eval, "--samples", 64, "--device", "cpu")
+
+
+def scores_of(run):
+    """What eval.py wrote into a run."""
+    return json.loads((run / "eval.json").read_text())
+
+
+def is_error_line(message):
+    return message.startswith("error: ") and "\n" not in message
+
+
 def test_photographs_at_64_by_64_are_scored_with_a_judge_of_their_own(
-    photo_options, call_main, monkeypatch, tmp_path, capsys
+    photo_options, call_main, score, monkeypatch, tmp_path, capsys
 ):
     monkeypatch.setattr(judges, "LEAST_STEPS", 20)
     options = photo_options("mergan_jtr", tmp_path)
     assert call_main(importlib.import_module("mergan_jtr"), *options) is None
-    assert (
-        call_main(
-            eval, tmp_path, "--samples", "64", "--intermediate-samples", "64", "--device", "cpu"
-        )
-        is None
-    )
+    assert score(tmp_path, "--intermediate-samples", 64) is None
     told = capsys.readouterr()
     cache = Path(options[options.index("--cache-dir") + 1])
     assert list(cache.glob("judge-folder-*.pt")) and (cache / "eval_cache.json").exists()
     assert "of 6 real test images right" in told.err and "| mergan_jtr | 1 |" in told.out
-    result = json.loads((tmp_path / "eval.json").read_text())
+    result = scores_of(tmp_path)
     assert [sum(value is not None for value in row) for row in result["accuracy"]] == [1, 2]
     assert result["fid"]["samples"] == 4 and result["reverse_accuracy"] is not None
     assert len(result["intermediate"]) == 6
@@ -72,7 +90,7 @@ def test_scores_are_the_same_to_the_last_digit_with_one_thread_and_with_more(
     assert json.loads(texts[0][0])["fid"]["test"]["all"] > 0
 
 
-# The cache
+# What is computed again
 
 
 def count_calls(monkeypatch, *places):
@@ -81,88 +99,94 @@ def count_calls(monkeypatch, *places):
     for module, name in places:
         function = getattr(module, name)
 
-        @functools.wraps(function)
-        def counted(*args, _function=function, _name=name, **options):
+        def counted(*args, _function=function, _name=name):
             calls.append(_name)
-            return _function(*args, **options)
+            return _function(*args)
 
         monkeypatch.setattr(module, name, counted)
     return calls
 
 
 SNAPSHOT = (scores, "score_snapshot")
+TRAINING = (real_side, "train_classifier"), (judges, "train_classifier")
 
 
 def test_a_second_call_computes_nothing_and_a_changed_file_only_what_is_new(
-    folder, call_main, monkeypatch, capsys
+    folder, score, monkeypatch, capsys
 ):
-    options = [folder, "--samples", "64", "--device", "cpu"]
-    assert call_main(eval, *options) is None
+    assert score(folder) is None
     first = capsys.readouterr().out
-    calls = count_calls(
-        monkeypatch,
-        SNAPSHOT,
-        (real_side, "train_classifier"),
-        (real_side, "embed"),
-        (scores, "embed"),
-        (film, "embed"),
-    )
-    assert call_main(eval, *options) is None
+    embeddings = [(module, "embed") for module in (real_side, scores, film)]
+    calls = count_calls(monkeypatch, SNAPSHOT, *TRAINING, *embeddings)
+    assert score(folder) is None
     assert calls == [] and capsys.readouterr().out == first
 
-    shutil.copy(
-        folder / "one" / "task_1.pt", folder / "one" / "task_2.pt"
-    )  # other weights, and category 1 unseen
-    assert call_main(eval, *options) is None
-    assert calls.count("score_snapshot") == 0  # known, as task_1
+    # Other weights, and category 1 unseen, but known, as task_1
+    shutil.copy(folder / "one" / "task_1.pt", folder / "one" / "task_2.pt")
+    assert score(folder) is None
+    assert calls.count("score_snapshot") == 0
     state = torch.load(folder / "one" / "task_3.pt", weights_only=True)
     state["generator"]["linear.bias"] += 1
     torch.save(state, folder / "one" / "task_3.pt")
-    assert call_main(eval, *options) is None
+    assert score(folder) is None
     assert calls.count("score_snapshot") == calls.count("train_classifier") == 1
 
 
 @pytest.mark.parametrize(
     "option", [["--samples", "128"], ["--statistics", "standing"], ["--fid-samples", "30"]]
 )
-def test_other_settings_are_scored_anew(folder, call_main, monkeypatch, option):
-    call_main(eval, folder / "one", "--samples", "64", "--device", "cpu")
+def test_other_settings_are_scored_anew(folder, score, monkeypatch, option):
+    score(folder / "one")
     calls = count_calls(monkeypatch, SNAPSHOT)
-    call_main(eval, folder / "one", "--samples", "64", "--device", "cpu", *option)
+    score(folder / "one", *option)
     assert len(calls) == 3
 
 
 def test_other_real_images_or_another_judge_are_scored_anew(
-    folder, tiny_data, tmp_path, call_main, monkeypatch
+    folder, tiny_data, tmp_path, score, monkeypatch
 ):
     data = shutil.copytree(tiny_data, tmp_path / "data")
-    options = [folder / "one", "--samples", "64", "--device", "cpu", "--data-dir", data]
-    call_main(eval, *options)
+    options = [folder / "one", "--data-dir", data]
+    score(*options)
     path = data / "t10k-images-idx3-ubyte"
     changed = bytearray(path.read_bytes())
     changed[-400] ^= 255
     path.write_bytes(changed)
     calls = count_calls(monkeypatch, SNAPSHOT)
-    call_main(eval, *options)
+    score(*options)
     assert len(calls) == 3
     (judge,) = data.glob("judge-*.pt")
     state, before = torch.load(judge, weights_only=True), judge.read_bytes()
     torch.save(state, tmp_path / "of_another_name.pt")
     shutil.copy(tmp_path / "of_another_name.pt", judge)
     assert judge.read_bytes() != before  # and yet the same judge
-    call_main(eval, *options)
+    score(*options)
     assert len(calls) == 3
     state["head.bias"] += 1
     torch.save(state, judge)
-    call_main(eval, *options)
+    score(*options)
     assert len(calls) == 6
+
+
+def test_an_edit_of_the_code_of_scores_makes_them_anew(folder, score, tmp_path, monkeypatch):
+    names = {path.relative_to(ROOT).as_posix() for path in store.CODE}
+    assert {"common.py", "layers.py", "scoring/metrics.py", "scoring/scores.py"} < names
+    copies = [Path(shutil.copy(path, tmp_path)) for path in store.CODE]
+    monkeypatch.setattr(real_side, "CODE", copies)
+    score(folder / "one")
+    calls = count_calls(monkeypatch, SNAPSHOT)
+    score(folder / "one")
+    assert calls == []
+    copies[-1].write_text("# edited")
+    score(folder / "one")
+    assert len(calls) == 3
 
 
 def test_two_processes_keep_the_scores_of_both(tmp_path):
     program = """
 import sys
 from pathlib import Path
-from scoring.cache import cached
+from scoring.store import cached
 for number in range(300):
     cached(Path(sys.argv[1]), f"{sys.argv[2]} {number}", lambda: number)
 """
@@ -173,148 +197,110 @@ for number in range(300):
     assert [path.name for path in tmp_path.iterdir()] == ["cache.json"]
 
 
-def test_an_edit_of_a_file_that_computes_scores_makes_them_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "ROOT", tmp_path)
-    (tmp_path / "scoring").mkdir()
-    for name in cache.CODE:
-        (tmp_path / name).write_text("NUMBER = 2")
-    versions = {cache.code_version()}
-    for name in cache.CODE:
-        (tmp_path / name).write_text("NUMBER = 3")
-        versions.add(cache.code_version())
-    assert len(versions) == 1 + len(cache.CODE)
-
-
-def test_the_files_that_compute_scores_are_all_that_scores_import():
-    """Those of data count through the images, files and caches through what they hold."""
-    show = "import sys, scoring.scores, scoring.reference; "
-    show += "print(*(getattr(m, '__file__', None) for m in list(sys.modules.values())), sep='\\n')"
-    done = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, text=True)
-    paths = [Path(line) for line in done.stdout.splitlines()]
-    ours = [path.relative_to(ROOT) for path in paths if path.is_relative_to(ROOT)]
-    others = {f"support/{name}.py" for name in ("__init__", "files", "graph", "progress", "resume")}
-    others |= {f"scoring/{name}.py" for name in ("__init__", "cache", "runs")}
-    found = {path.as_posix() for path in ours if path.parts[0] != "datafiles"}
-    assert found - others == set(cache.CODE)
-
-
-def test_a_stopped_command_goes_on_from_what_it_has_scored(folder, call_main, monkeypatch, capsys):
-    options = [folder / "one", "--samples", "64", "--device", "cpu", "--quick"]
-    score = scores.score_snapshot
+def test_a_stopped_command_goes_on_from_what_it_has_scored(folder, score, monkeypatch, capsys):
     calls = []
+    score_snapshot = scores.score_snapshot
 
     def stopped(path, *arguments):
         if path.name == "task_3.pt" and len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(path.name)
-        return score(path, *arguments)
+        return score_snapshot(path, *arguments)
 
-    monkeypatch.setattr(scores, "score_snapshot", functools.wraps(score)(stopped))
-    assert call_main(eval, *options) == "stopped; the same command goes on"
+    monkeypatch.setattr(scores, "score_snapshot", stopped)
+    assert score(folder / "one", "--quick") == "stopped; the same command goes on"
     assert capsys.readouterr().out == "" and not (folder / "one" / "eval.json").exists()
     calls.append("stopped")
-    assert call_main(eval, *options) is None
+    assert score(folder / "one", "--quick") is None
     assert calls == ["task_1.pt", "task_2.pt", "stopped", "task_3.pt"]
 
 
-def test_a_damaged_cache_is_made_anew(folder, call_main, capsys):
-    options = [folder / "one", "--samples", "64", "--device", "cpu"]
-    call_main(eval, *options)
+def test_a_damaged_cache_is_made_anew(folder, score, capsys):
+    score(folder / "one")
     first = capsys.readouterr().out
     (folder / "one" / "eval_cache.json").write_text('{"half')
-    assert call_main(eval, *options) is None and capsys.readouterr().out == first
+    assert score(folder / "one") is None and capsys.readouterr().out == first
+
+
+# Other data, and places that cannot be written
 
 
 @pytest.fixture
 def learned(finished, tiny_data, tmp_path):
-    """A scored run and a copy of its data: (folder of both, options of eval.py)."""
+    """A finished run and a copy of its data: (folder of both, arguments of eval.py)."""
     shutil.copytree(finished("joint"), tmp_path / "run")
     shutil.copytree(tiny_data, tmp_path / "data", ignore=shutil.ignore_patterns("judge*", "eval*"))
-    options = "--samples 64 --device cpu --data-dir".split()
-    return tmp_path, [tmp_path / "run", *options, tmp_path / "data"]
+    return tmp_path, [tmp_path / "run", "--data-dir", tmp_path / "data"]
 
 
-def test_other_images_than_were_learned_are_not_scored_unless_on_purpose(
-    learned, call_main, capsys
-):
+def test_other_images_than_were_learned_are_not_scored_unless_on_purpose(learned, score, capsys):
     folder, options = learned
     (folder / "run" / "eval.json").write_text("the good one")
     path = folder / "data" / "train-images-idx3-ubyte"
     changed = bytearray(path.read_bytes())
     changed[16:1000] = bytes(984)
     path.write_bytes(changed)
-    message = call_main(eval, *options)
+    message = score(*options)
     assert "other data than was learned: training images" in message and "--other-data" in message
-    assert message.startswith("error: ") and "\n" not in message
+    assert is_error_line(message)
     assert (folder / "run" / "eval.json").read_text() == "the good one"
     assert not list((folder / "data").glob("judge*")) and capsys.readouterr().out == ""
-    assert call_main(eval, *options, "--other-data") is None
-    result = json.loads((folder / "run" / "eval.json").read_text())
+    assert score(*options, "--other-data") is None
     arguments = json.loads((folder / "run" / "args.json").read_text())
-    assert f"training images {arguments['data']} learned" in result["other_data"]
+    learned_images = f"training images {arguments['data']} learned"
+    assert learned_images in scores_of(folder / "run")["other_data"]
     assert "Scored on other data than was learned (training images" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "names, found",
-    [
-        (["aaa", "0", "1", "2"], "3 categories were learned, 4 are there; added: aaa"),
-        (["0", "1", "shore"], "3 categories were learned, 3 are there; missing: 2; added: shore"),
-        (["1", "0", "2"], "the order was 0, 1, 2, and is 1, 0, 2"),
-        (["0", "1"], "3 categories were learned, 2 are there; missing: 2"),
-    ],
-)
+@pytest.mark.parametrize("names", [["aaa", "0", "1", "2"], ["1", "0", "2"], ["0", "1"]])
 def test_other_categories_than_were_learned_are_never_scored(
-    learned, names, found, call_main, monkeypatch, capsys
+    learned, names, score, monkeypatch, capsys
 ):
     folder, options = learned
     load = real_side.load_dataset
-
-    def loaded(**arguments):
-        images, labels, _ = load(**arguments)
-        return images, labels, names
-
-    monkeypatch.setattr(real_side, "load_dataset", loaded)
+    monkeypatch.setattr(real_side, "load_dataset", lambda **data: (*load(**data)[:2], names))
     for other in ([], ["--other-data"]):
-        message = call_main(eval, *options, *other)
-        assert found in message and "\n" not in message
+        message = score(*options, *other)
+        assert f"0, 1, 2 were learned, {', '.join(names)} are there; restore" in message
+        assert is_error_line(message)
     assert not (folder / "run" / "eval.json").exists() and capsys.readouterr().out == ""
 
 
-def test_places_that_cannot_be_written_are_told_before_long_work(
-    learned, call_main, monkeypatch, capsys
-):
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_places_that_cannot_be_written_are_told_before_long_work(learned, score, monkeypatch):
     folder, options = learned
-    calls = count_calls(monkeypatch, (real_side, "train_classifier"), SNAPSHOT)
+    calls = count_calls(monkeypatch, SNAPSHOT, *TRAINING)
     (folder / "file").write_text("")
-    message = call_main(eval, *options, "--cache-dir", folder / "file" / "cache")
+    message = score(*options, "--cache-dir", folder / "file" / "cache")
     assert f"{folder / 'file' / 'cache'} cannot be written (Not a directory)" in message
-    assert "choose another place with --cache-dir" in message and "\n" not in message
-    monkeypatch.setattr(cache.Path, "write_text", full_disk)
-    message = call_main(eval, *options)
+    assert "choose another place with --cache-dir" in message and is_error_line(message)
+    monkeypatch.setattr(store.tempfile, "TemporaryFile", full_disk)
+    message = score(*options)
     assert f"{folder / 'run'} cannot be written (No space left on device)" in message
     assert calls == [] and not (folder / "run" / "eval.json").exists()
 
 
-def full_disk(path, *_, **__):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-
 def test_a_disk_that_fills_while_scoring_loses_no_table_and_no_file(
-    learned, call_main, monkeypatch, capsys
+    learned, score, monkeypatch, capsys
 ):
     folder, options = learned
-    assert call_main(eval, *options) is None
+    assert score(*options) is None
     table = capsys.readouterr().out
     before = contents(folder / "run")
     (folder / "run" / "eval_cache.json").unlink()
     before.pop(Path("eval_cache.json"))
-    monkeypatch.setattr(cache.os, "replace", lambda source, target: full_disk(target))
-    message = call_main(eval, *options)
+    monkeypatch.setattr(os, "replace", full_disk)
+    message = score(*options)
     assert f"{folder / 'run' / 'eval.json'} cannot be written (No space left on device)" in message
     told = capsys.readouterr()
     assert told.out == table and "eval_cache.json cannot be written" in told.err
-    assert "\n" not in message and contents(folder / "run") == before
+    assert is_error_line(message) and contents(folder / "run") == before
+
+
+# What is found, and what is written
 
 
 def test_a_folder_of_links_to_runs_is_followed_and_a_run_counts_once(folder, tmp_path):
@@ -330,78 +316,60 @@ def test_printed_commands_can_be_pasted():
     assert command("eval.py", "my runs", "a") == "python eval.py 'my runs' a"
 
 
-@pytest.fixture
-def folder(finished, tmp_path):
-    """A folder that holds a run of sft.py and one of joint.py."""
-    shutil.copytree(finished("sft"), tmp_path / "runs" / "one")
-    shutil.copytree(finished("joint"), tmp_path / "runs" / "two")
-    return tmp_path / "runs"
-
-
-def test_eval_scores_every_run_below_a_folder(folder, tiny_data):
-    done = run_script("eval", folder, "--samples", "64", "--device", "cpu", "--markdown")
+def test_eval_scores_every_run_below_a_folder(folder, tiny_data, score, capsys):
+    done = run_script("eval", folder, "--samples", "64", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert "| sft | 1 |" in done.stdout and "| joint | 1 |" in done.stdout
-    assert all(
-        line[:1] in ("", "|", "*", "A") for line in done.stdout.splitlines()
-    )  # the table alone, for a file
+    # Standard output is the table only, for a file
+    assert all(line[:1] in ("", "|", "*", "A") for line in done.stdout.splitlines())
     assert "of 60 real test images right" in done.stderr and list(tiny_data.glob("judge-idx-*.pt"))
 
-    results = json.loads((folder / "one" / "eval.json").read_text())
+    results = scores_of(folder / "one")
     names = "average_accuracy accuracy forgetting backward_transfer fid reverse_accuracy"
     names += " reverse_accuracy_ceiling diversity intermediate categories other_data judge"
     names += " judge_accuracy data samples statistics minutes arguments learned"
     assert results.keys() == set(names.split())
-    for matrix in (
-        results["accuracy"],
-        results["fid"]["test"]["matrix"],
-        results["fid"]["train"]["matrix"],
-    ):
-        assert [[value is None for value in row] for row in matrix] == [
-            [c > t for c in range(3)] for t in range(3)
-        ]
-        assert all(0 <= value for row in matrix for value in row if value is not None)
-    for row, average in zip(results["accuracy"], results["average_accuracy"]):
-        seen = [value for value in row if value is not None]
-        assert max(seen) <= 100 and average == pytest.approx(sum(seen) / len(seen))
+    fids = [results["fid"][split]["matrix"] for split in ("test", "train")]
+    for matrix in (results["accuracy"], *fids):
+        for task, row in enumerate(matrix):
+            assert [value is None for value in row] == [c > task for c in range(3)]
+            assert all(value >= 0 for value in row[: task + 1])
+    for task, row in enumerate(results["accuracy"]):
+        seen = row[: task + 1]
+        assert max(seen) <= 100
+        assert results["average_accuracy"][task] == pytest.approx(sum(seen) / len(seen))
     assert results["forgetting"] == pytest.approx(metrics.forgetting(results["accuracy"]))
-    assert (
-        0 <= results["reverse_accuracy"] <= 100
-        and results["fid"]["samples"] == 60
-        and results["intermediate"] == []
-    )
+    assert 0 <= results["reverse_accuracy"] <= 100
+    assert results["fid"]["samples"] == 60 and results["intermediate"] == []
     arguments = json.loads((folder / "one" / "args.json").read_text())
-    assert results["arguments"] == {
-        k: v for k, v in arguments.items() if k not in IGNORED or k == "hardware"
-    }
+    kept = {k: v for k, v in arguments.items() if k not in IGNORED or k == "hardware"}
+    assert results["arguments"] == kept
     assert f"Trained on: {arguments['hardware']}." in tables.markdown([results])
 
-    of_joint = json.loads((folder / "two" / "eval.json").read_text())
+    of_joint = scores_of(folder / "two")
     assert of_joint["accuracy"][:2] == of_joint["average_accuracy"][:2] == [None, None]
-    assert (
-        len(of_joint["accuracy"][2]) == 3
-        and of_joint["forgetting"] is of_joint["backward_transfer"] is None
-    )
+    assert len(of_joint["accuracy"][2]) == 3
+    assert of_joint["forgetting"] is of_joint["backward_transfer"] is None
 
-    done = run_script("eval", folder, "--samples", "64", "--device", "cpu", "--csv")
-    one, two = csv.DictReader(io.StringIO(done.stdout))
-    assert (
-        float(one["reverse_accuracy"]) == results["reverse_accuracy"] and two["method"] == "joint"
-    )
+    assert score(folder, "--csv") is None
+    one, two = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert float(one["reverse_accuracy"]) == results["reverse_accuracy"]
+    assert two["method"] == "joint"
 
 
 def test_quick_scores_have_fewer_images_and_no_reverse_accuracy(
-    folder, call_main, monkeypatch, capsys
+    folder, call_main, score, monkeypatch, capsys
 ):
-    asked = []
-    score = eval.score_run
-    monkeypatch.setattr(
-        eval, "score_run", lambda *a, **o: asked.append((a[1], o)) or score(*a, **o)
-    )
-    call_main(eval, folder / "two", "--device", "cpu", "--quick")
-    ((reference, options),) = asked
-    assert (options["samples"], reference.fid_samples) == (640, 2000)
-    result = json.loads((folder / "two" / "eval.json").read_text())
+    run, asked = folder / "two", []
+    score_run = eval.score_run
+
+    def asked_first(run, reference, **options):
+        asked.append((options["samples"], reference.fid_samples))
+        return score_run(run, reference, **options)
+
+    monkeypatch.setattr(eval, "score_run", asked_first)
+    call_main(eval, run, "--device", "cpu", "--quick")
+    result = scores_of(run)
     assert result["reverse_accuracy"] is result["reverse_accuracy_ceiling"] is None
     assert result["samples"] == 640 and result["fid"]["floor"]["test"] > 0
     told = capsys.readouterr()
@@ -409,18 +377,17 @@ def test_quick_scores_have_fewer_images_and_no_reverse_accuracy(
     assert "reverse accuracy" not in told.err
 
     # Options that are given hold with it, and without it there are more images
-    call_main(eval, folder / "two", "--device", "cpu", "--quick", "--samples", "64")
+    score(run, "--quick")
+    assert asked == [(640, 2000), (64, 2000)]
     monkeypatch.setattr(eval, "print_scores", asked.append)
     call_main(eval, folder)
-    assert asked[1][1]["samples"] == 64
     assert (asked[2].samples, asked[2].fid_samples, asked[2].quick) == (6400, 10000, False)
 
 
-def test_the_film_holds_the_samples_of_the_run_and_what_the_judge_sees(
-    folder, tiny_data, call_main
-):
-    call_main(eval, folder, "--samples", "64", "--device", "cpu", "--quick")
-    reference = real_side.open_reference(dict(dataset="idx", data_dir=tiny_data))
+def test_the_film_holds_the_samples_of_the_run_and_what_the_judge_sees(folder, tiny_data, score):
+    score(folder, "--quick")
+    reference = real_side.Reference(dict(dataset="idx", data_dir=tiny_data))
+    reference.open_judge()
     for name, moments in [
         ("one", [[task, step] for task in (1, 2, 3) for step in (1, 2, 4)]),
         ("two", [[3, step] for step in (1, 2, 4, 8, 12)]),
@@ -458,97 +425,81 @@ def test_a_film_of_colours_keeps_them_and_what_no_solver_found_is_no_image(tmp_p
     assert (judged == -1).tolist() == [[[False] * 5, [False] + [True] * 4, [True] * 5]]
 
 
-def test_damaged_samples_are_named_and_the_scores_are_written(folder, call_main, capsys):
+def test_damaged_samples_are_named_and_the_scores_are_written(folder, score, capsys):
     (folder / "two" / "samples" / "task_3_step_000001.png").write_bytes(b"no picture")
-    message = call_main(eval, folder / "two", "--samples", "64", "--device", "cpu", "--quick")
+    message = score(folder / "two", "--quick")
     assert f"{folder / 'two' / 'samples'} (UnidentifiedImageError" in message
     assert "| joint | 1 |" in capsys.readouterr().out and (folder / "two" / "eval.json").exists()
 
 
-def test_snapshots_inside_tasks_are_scored_when_asked_for(folder, call_main):
-    call_main(
-        eval, folder / "one", "--samples", "64", "--device", "cpu", "--intermediate-samples", "64"
-    )
-    results = json.loads((folder / "one" / "eval.json").read_text())
-    assert [(line["task"], line["step"]) for line in results["intermediate"]] == [
-        (t, s) for t in (1, 2, 3) for s in (1, 2, 4)
-    ]
+def test_snapshots_inside_tasks_are_scored_when_asked_for(folder, score):
+    score(folder / "one", "--intermediate-samples", "64")
+    results = scores_of(folder / "one")
+    moments = [(line["task"], line["step"]) for line in results["intermediate"]]
+    assert moments == [(task, step) for task in (1, 2, 3) for step in (1, 2, 4)]
     assert [line["accuracy"] for line in results["intermediate"][2::3]] == results["accuracy"]
     for line in results["intermediate"]:
         for name in ("accuracy", "fid_test", "fid_train"):
             assert [value is None for value in line[name]] == [c >= line["task"] for c in range(3)]
 
 
-def test_eval_names_what_it_cannot_read_and_scores_the_rest(folder, call_main, capsys):
+# What is wrong with a run
+
+
+def test_eval_names_what_it_cannot_read_and_scores_the_rest(folder, score, capsys):
     snapshot = folder / "one" / "task_2.pt"
     snapshot.write_bytes(snapshot.read_bytes()[:1000])
     (folder / "three").mkdir()
     (folder / "three" / "args.json").write_text("{")
-    message = call_main(eval, folder, "--samples", "64", "--device", "cpu")
-    assert message.startswith("error: ") and "\n" not in message
-    assert str(snapshot) in message and str(folder / "three" / "args.json") in message
+    message = score(folder)
+    assert is_error_line(message) and str(snapshot) in message
+    assert f"{folder / 'three'} (not the arguments of a method script" in message
     assert "| sft | 1 |" in capsys.readouterr().out
-    matrix = json.loads((folder / "one" / "eval.json").read_text())["accuracy"]
+    matrix = scores_of(folder / "one")["accuracy"]
     assert matrix[1] is None and matrix[0][0] is not None and None not in matrix[2]
 
 
-def test_a_missing_snapshot_is_named_and_leaves_forgetting_open(folder, call_main, capsys):
+def test_a_damaged_last_snapshot_is_named_and_its_run_stands_in_no_table(folder, score, capsys):
+    (folder / "one" / "task_3.pt").write_bytes(b"damaged")
+    assert str(folder / "one" / "task_3.pt") in score(folder)
+    output = capsys.readouterr().out
+    assert "| joint | 1 |" in output and "sft" not in output
+
+
+def test_a_missing_snapshot_is_named_and_leaves_forgetting_open(folder, score):
     (folder / "one" / "task_2.pt").unlink()
-    message = call_main(eval, folder, "--samples", "64", "--device", "cpu")
+    message = score(folder)
     assert f"{folder / 'one' / 'task_2.pt'} (missing)" in message and "two" not in message
-    assert json.loads((folder / "one" / "eval.json").read_text())["forgetting"] is None
+    assert scores_of(folder / "one")["forgetting"] is None
 
 
-def test_a_half_written_line_of_metrics_and_foreign_arguments_stop_nothing(
-    folder, call_main, capsys
-):
+def test_a_half_written_line_of_metrics_and_foreign_arguments_stop_nothing(folder, score, capsys):
     with open(folder / "one" / "metrics.jsonl", "a") as log:
         log.write('{"task": 3, "st')
-    shutil.copytree(folder / "one", folder / "seven")
-    (folder / "seven" / "metrics.jsonl").write_text("damaged\n")
+    shutil.copytree(folder / "one", folder / "damaged")
+    (folder / "damaged" / "metrics.jsonl").write_text("damaged\n")
     arguments = json.loads((folder / "one" / "args.json").read_text())
-    for name, arguments in [
-        ("three", {"method": "sft"}),
-        ("four", {"num_tasks": None}),
-        ("five", [1]),
-        ("eight", arguments | {"dataset": "moons"}),
-        ("nine", arguments | {"data_dir": None}),
-    ]:
+    foreign = {
+        "no_options": {"method": "sft"},
+        "no_tasks": arguments | {"num_tasks": None},
+        "a_list": [1],
+        "other_data": arguments | {"dataset": "moons"},
+        "no_data_dir": arguments | {"data_dir": None},
+        "nowhere": arguments | {"data_dir": str(folder / "not_there")},
+    }
+    for name, changed in foreign.items():
         (folder / name).mkdir()
-        (folder / name / "args.json").write_text(json.dumps(arguments))
-    shutil.copytree(folder / "one", folder / "six")
-    (folder / "six" / "args.json").write_text(
-        json.dumps(arguments | {"data_dir": str(folder / "nowhere")})
-    )
-    message = call_main(eval, folder, "--samples", "64", "--device", "cpu")
-    assert (
-        all(str(folder / name) in message for name in ("three", "four", "five", "six", "seven"))
-        and str(folder / "eight") in message
-        and str(folder / "nine") in message
-        and "\n" not in message
-    )
-    assert not any(str(folder / name) in message for name in ("one", "two"))
+        (folder / name / "args.json").write_text(json.dumps(changed))
+    message = score(folder)
+    assert is_error_line(message)
+    assert all(f"{folder / name} (" in message for name in ("damaged", *foreign))
+    assert not any(f"{folder / name} (" in message for name in ("one", "two"))
     output = capsys.readouterr().out
     assert "| sft | 1 |" in output and "| joint | 1 |" in output
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (
-            ["--fid-samples", "5"],
-            "--fid-samples is 5, expected at least 2 for each of the 3 categories",
-        ),
-        (["--fid-features", "inception", "--inception-weights", "nowhere"], 2),
-    ],
-)
-def test_options_that_cannot_work_end_in_one_line(folder, call_main, options, message, capsys):
-    stop = call_main(eval, folder, "--samples", "64", "--device", "cpu", *options)
-    assert stop == message or message in stop
-
-
 def test_a_run_that_is_not_finished_is_an_error_line_and_the_others_make_the_table(
-    folder, call_main, capsys, monkeypatch
+    folder, score, capsys, monkeypatch
 ):
     shutil.copytree(folder / "one", folder / "begun")
     for path in [*(folder / "begun").rglob("task_*.pt"), folder / "begun" / "metrics.jsonl"]:
@@ -558,43 +509,53 @@ def test_a_run_that_is_not_finished_is_an_error_line_and_the_others_make_the_tab
     (folder / "one" / "metrics.jsonl").write_text("".join(log[:10]))
     # It is said before long work, and once more at the end
     first = []
-    train = real_side.train_classifier
-    monkeypatch.setattr(
-        real_side,
-        "train_classifier",
-        lambda *arguments: first.append(capsys.readouterr()) or train(*arguments),
-    )
-    cache_dir = ["--cache-dir", folder / "cache"]
-    message = call_main(eval, folder, "--samples", "64", "--device", "cpu", *cache_dir)
-    assert message.startswith("error: ") and "\n" not in message
+    train = judges.train_classifier
+
+    def told_first(*arguments):
+        first.append(capsys.readouterr().err)
+        return train(*arguments)
+
+    monkeypatch.setattr(judges, "train_classifier", told_first)
+    message = score(folder, "--cache-dir", folder / "cache")
     output = capsys.readouterr().out
-    for told in (first[0].err, message):
+    assert is_error_line(message)
+    for told in (first[0], message):
         assert f"{folder / 'one'} is not finished (task 3 of 3, step 2); run its command" in told
         assert f"{folder / 'begun'} is not finished (nothing logged yet)" in told
     assert "| joint | 1 |" in output and "sft" not in output
-    known = json.loads((folder / "one" / "eval.json").read_text())  # as far as it is
+    known = scores_of(folder / "one")  # as far as it is
     assert known["accuracy"][1] and known["accuracy"][2] is None
-    assert "was not finished" in call_main(eval, folder / "one" / "eval.json")
+    assert "was not finished" in score(folder / "one" / "eval.json")
 
 
-def test_a_path_that_is_not_there_is_an_error_line_and_nothing_is_scored(folder, call_main):
-    message = call_main(eval, folder / "one", folder / "won")
-    assert message.startswith(f"error: not found: {folder / 'won'}; expected runs")
-    assert "\n" not in message
+# What is wrong with a command
 
 
-def test_without_runs_eval_ends_in_one_line(tmp_path, call_main):
-    message = call_main(eval, tmp_path)
-    assert (
-        message.startswith(f"error: no run (a folder with args.json) in {tmp_path}")
-        and "\n" not in message
-    )
+def test_paths_without_runs_end_in_one_line_and_nothing_is_scored(tmp_path, score):
+    message = score(tmp_path, tmp_path / "won")
+    assert message.startswith(f"error: not found: {tmp_path / 'won'}; expected runs")
+    other = score(tmp_path)
+    assert other.startswith(f"error: no run (a folder with args.json) in {tmp_path}")
+    assert is_error_line(message) and is_error_line(other)
 
 
-@pytest.mark.parametrize("option", ["samples", "intermediate-samples"])
-def test_samples_must_be_a_multiple_of_64(tmp_path, call_main, capsys, option):
-    assert call_main(eval, tmp_path, f"--{option}", "100") == 2
-    assert f"--{option} is 100, expected a multiple of 64" in capsys.readouterr().err
+def test_too_few_images_for_fid_are_an_error_line(folder, score):
+    message = score(folder, "--fid-samples", "5")
+    assert "--fid-samples is 5, expected at least 2 for each of the 3 categories" in message
+    assert is_error_line(message)
+
+
+@pytest.mark.parametrize(
+    "option, found",
+    [
+        ("--samples", "100, expected a multiple of 64"),
+        ("--intermediate-samples", "100, expected a multiple of 64"),
+        ("--inception-weights", "100, expected torch-fidelity's file"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(tmp_path, score, capsys, option, found):
+    assert score(tmp_path, option, "100") == 2
+    assert f"{option} is {found}" in capsys.readouterr().err
 
 
 def test_eval_needs_the_five_packages_alone():

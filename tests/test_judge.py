@@ -12,13 +12,26 @@ from scoring import drawing
 from scoring import judge as judges
 from scoring import reference as real_side
 from scoring import ship
-from scoring.reference import open_reference
+from scoring.reference import Reference
+
+
+def opened(folder, dataset="idx", **data):
+    """A Reference to the data in a folder, with its judge."""
+    reference = Reference(dict(dataset=dataset, data_dir=folder, **data))
+    reference.open_judge()
+    return reference
+
+
+@pytest.fixture
+def imitated_mnist(tiny_data, monkeypatch):
+    """A loader that takes tiny data for MNIST: a test is not to download it."""
+    load = real_side.load_dataset
+    monkeypatch.setattr(real_side, "load_dataset", lambda split, **_: load("idx", tiny_data, split))
 
 
 def test_embed_normalises_pixels_and_takes_images_of_a_generator_as_they_are():
-    pixels = (
-        torch.tensor([0, 100, 150, 255], dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 1, 32, 32)
-    )
+    shades = torch.tensor([0, 100, 150, 255], dtype=torch.uint8)
+    pixels = shades.view(4, 1, 1, 1).expand(4, 1, 32, 32)
     for images in (pixels, pixels / 127.5 - 1):
         assert judges.embed(Brightness(), images).argmax(1).tolist() == [0, 0, 1, 1]
     assert torch.equal(drawing.pixels(pixels / 127.5 - 1), pixels)
@@ -32,8 +45,8 @@ def test_the_judges_features_are_its_penultimate_layer(tiny_data):
 
 @pytest.mark.parametrize("accuracy", [89.0, 91.0])
 def test_a_judge_below_90_percent_is_warned_of(tiny_data, monkeypatch, capsys, tmp_path, accuracy):
-    monkeypatch.setattr(real_side.Reference, "accuracy", accuracy)
-    open_reference(dict(dataset="idx", data_dir=tiny_data, cache_dir=tmp_path / "new" / "cache"))
+    monkeypatch.setattr(Reference, "accuracy", accuracy)
+    opened(tiny_data, cache_dir=tmp_path / "new" / "cache")
     assert ("warning: below 90 %" in capsys.readouterr().err) == (accuracy < 90)
     assert list((tmp_path / "new" / "cache").glob("judge-idx-*.pt"))
 
@@ -74,10 +87,8 @@ def test_the_shipped_judge_knows_mnist_and_answers_for_chosen_categories_in_thei
     torch.testing.assert_close(some.head(judges.embed(some, images)), whole[:, [7, 3, 1]])
     assert torch.equal(judges.embed(some, images), judges.embed(judge, images))
     assert torch.equal(judge.state_dict()["head.weight"], saved["judge"]["head.weight"])
-    assert (
-        judges.shipped_judge("idx", ["0", "1"]) is None
-        and judges.shipped_judge("mnist", ["0", "ten"]) is None
-    )
+    assert judges.shipped_judge("idx", ["0", "1"]) is None
+    assert judges.shipped_judge("mnist", ["0", "ten"]) is None
 
 
 def test_a_shipped_judge_that_is_not_the_shipped_one_ends_in_one_line(tmp_path, monkeypatch):
@@ -89,29 +100,23 @@ def test_a_shipped_judge_that_is_not_the_shipped_one_ends_in_one_line(tmp_path, 
         judges.shipped_judge("mnist", ["0", "1"])
 
 
-def test_mnist_is_scored_by_the_shipped_judge_unless_another_is_asked_for(
-    tiny_data, tmp_path, monkeypatch, capsys
-):
-    """With the loader imitated: real MNIST is not to be downloaded by a test."""
-    load = real_side.load_dataset
-    monkeypatch.setattr(real_side, "load_dataset", lambda split, **_: load("idx", tiny_data, split))
-    data = dict(dataset="mnist", data_dir=tmp_path)
-    reference = open_reference(data)
-    assert reference.judge_name.startswith("judges/mnist.pt (") and not list(
-        tmp_path.glob("judge*")
-    )
+def test_mnist_is_scored_by_the_shipped_judge(imitated_mnist, tmp_path):
+    reference = opened(tmp_path, "mnist")
+    assert reference.judge_name.startswith("judges/mnist.pt (")
+    assert not list(tmp_path.glob("judge*"))
     ten, _ = judges.shipped_judge("mnist", list("0123456789"))
     assert torch.equal(reference.judge.head.weight, ten.head.weight[:3])
-    reference = open_reference(data, judge="trained")
-    assert [path.name for path in tmp_path.glob("judge*")] == [reference.judge_name]
 
 
-def test_the_judge_learns_the_tiny_data_and_is_trained_once(tiny_data, monkeypatch):
-    open_reference(dict(dataset="idx", data_dir=tiny_data))
-    monkeypatch.setattr(real_side, "train_classifier", None)
-    reference = open_reference(dict(dataset="idx", data_dir=tiny_data))
+def test_the_judge_learns_the_tiny_data_and_is_trained_once(tiny_data, tmp_path, monkeypatch):
+    opened(tiny_data, cache_dir=tmp_path)
+    monkeypatch.setattr(judges, "train_classifier", None)
+    reference = opened(tiny_data, cache_dir=tmp_path)
     assert reference.accuracy > 50 and not reference.judge.training
-    assert reference.judge_name.startswith("judge-idx-")
+    assert [path.name for path in tmp_path.glob("judge-idx-*")] == [reference.judge_name]
+    (tmp_path / reference.judge_name).write_bytes(b"damaged")
+    with pytest.raises(SystemExit, match="is damaged or not ours .*; delete it to train a new"):
+        opened(tiny_data, cache_dir=tmp_path)
 
 
 def test_a_judge_that_cannot_be_kept_is_told_of_and_used(tiny_data, tmp_path, monkeypatch, capsys):
@@ -119,46 +124,41 @@ def test_a_judge_that_cannot_be_kept_is_told_of_and_used(tiny_data, tmp_path, mo
         raise RuntimeError("no space left\nand more")
 
     monkeypatch.setattr(torch, "save", full)
-    reference = open_reference(dict(dataset="idx", data_dir=tiny_data, cache_dir=tmp_path))
+    reference = opened(tiny_data, cache_dir=tmp_path)
     told = capsys.readouterr().err
     assert "cannot be written (no space left), so the judge is not kept" in told
     assert reference.accuracy > 50 and not list(tmp_path.glob("judge*"))
 
 
 def test_scores_of_real_images_are_shipped_for_their_judge_and_data_only(
-    tiny_data, tmp_path, monkeypatch
+    imitated_mnist, tmp_path, monkeypatch
 ):
     """judges/<data set>.json, made by ship.py for tiny data, saves all work on real images."""
-    load = real_side.load_dataset
-    monkeypatch.setattr(real_side, "load_dataset", lambda split, **_: load("idx", tiny_data, split))
     monkeypatch.setattr(judges, "FOLDER", shutil.copytree(judges.FOLDER, tmp_path / "judges"))
     monkeypatch.setattr(ship, "FOLDER", judges.FOLDER)
     monkeypatch.setattr(ship, "CATEGORIES", (2, 3))
     monkeypatch.setattr(ship, "OPTIONS", {10000: 6400, 30: 64})
-    ship.make_scores(dict(dataset="mnist", data_dir=tmp_path))
+    by_hand = opened(tmp_path / "other", "mnist")
+    assert by_hand.known.keys() == {"accuracy of the judge"}  # shipped ones are of other data
+    expected = [by_hand.accuracy, by_hand.ceiling([0, 1]), by_hand.floor([0, 1, 2], 64)]
+    ship.write_scores(dict(dataset="mnist", data_dir=tmp_path))
     made = json.loads((judges.FOLDER / "mnist.json").read_text())["scores"]
     assert len(made) == 1 + 2 + 4
 
-    def reference(name, **options):
-        return open_reference(dict(dataset="mnist", data_dir=tmp_path / name), **options)
-
-    by_hand = reference("other", shipped=False)
-    expected = [by_hand.accuracy, by_hand.ceiling([0, 1]), by_hand.floor([0, 1, 2], 64)]
-    trained = judges.train_classifier
     monkeypatch.setattr(real_side, "train_classifier", None)
     monkeypatch.setattr(real_side, "fid", None)
-    shipped = reference("new")
+    shipped = opened(tmp_path / "new", "mnist")
     found = [shipped.accuracy, shipped.ceiling([0, 1]), shipped.floor([0, 1, 2], 64)]
     assert found == expected
     assert not (tmp_path / "new" / "eval_cache.json").exists()
     with pytest.raises(TypeError):  # not shipped, so trained on
         shipped.ceiling([0])
-    monkeypatch.setattr(real_side, "train_classifier", trained)
-    assert reference("new", judge="trained").known.keys() == {"accuracy of the judge"}
 
     (judges.FOLDER / "mnist.json").write_text("{")
-    with pytest.raises(SystemExit, match="mnist.json is damaged .*git checkout judges/mnist.json"):
-        reference("new")
+    damaged = Reference(dict(dataset="mnist", data_dir=tmp_path / "new"))
+    for _ in range(2):  # two runs on the same data
+        with pytest.raises(SystemExit, match="mnist.json is damaged .*git checkout judges/mnist"):
+            damaged.open_judge()
 
 
 def test_the_shipped_scores_are_those_of_the_shipped_judge():

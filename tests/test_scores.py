@@ -8,12 +8,11 @@ import torch
 from conftest import Brightness, write_bars
 
 from common import Generator, make_generator
-from datafiles.checks import LEAST
 from datafiles.idx import write_idx
 from scoring import judge as judges
 from scoring import metrics, scores, tables
 from scoring.drawing import SavedGenerator
-from scoring.reference import open_reference
+from scoring.reference import Reference
 from scoring.runs import Run
 from scoring.scores import score_run
 
@@ -30,24 +29,27 @@ def painter(*bright):
     return generator
 
 
+def reference_to(folder):
+    """A Reference to the data in a folder, with Brightness as its judge."""
+    reference = Reference(dict(dataset="idx", data_dir=folder))
+    reference.judge, reference.judge_name = Brightness(), "brightness"
+    return reference
+
+
 @pytest.fixture
 def dark_and_bright(tmp_path):
-    """A Reference to images of two categories, dark and bright, with Brightness as its judge."""
+    """A Reference to images of two categories, dark and bright."""
     random = np.random.default_rng(0)
-    (tmp_path / "real").mkdir()
+    folder = tmp_path / "real"
+    folder.mkdir()
     for prefix, count in [("train", 400), ("t10k", 80)]:
         labels = (np.arange(count) % 2).astype(np.uint8)
-        shades = np.where(
-            labels, random.integers(200, 256, count), random.integers(0, 50, count)
-        ).astype(np.uint8)
-        write_idx(
-            tmp_path / "real" / f"{prefix}-images-idx3-ubyte",
-            np.tile(shades[:, None, None], (1, 32, 32)),
-        )
-        write_idx(tmp_path / "real" / f"{prefix}-labels-idx1-ubyte", labels)
-    reference = open_reference(dict(dataset="idx", data_dir=tmp_path / "real"))
-    reference.judge = Brightness()
-    return reference
+        bright, dark = random.integers(200, 256, count), random.integers(0, 50, count)
+        shades = np.where(labels, bright, dark).astype(np.uint8)
+        images = np.tile(shades[:, None, None], (1, 32, 32))
+        write_idx(folder / f"{prefix}-images-idx3-ubyte", images)
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte", labels)
+    return reference_to(folder)
 
 
 def test_a_perfect_generator_scores_100_and_a_blank_one_the_share_of_one_category():
@@ -110,21 +112,14 @@ def test_score_fills_the_matrices_by_task_and_category(tmp_path, dark_and_bright
     assert (results["samples"], results["statistics"]) == (64, statistics)
 
     fid = results["fid"]
-    assert (fid["features"], fid["samples"]) == (
-        "judge",
-        80,
-    )  # 40 real test images of each category
-    for split, images in [("test", dark_and_bright.test_images), ("train", dark_and_bright.images)]:
+    # 40 real test images of each category
+    assert (fid["features"], fid["samples"]) == ("judge", 80)
+    for split in ("test", "train"):
         matrix = fid[split]["matrix"]
         assert matrix[0][1] is None and fid[split]["per_category"] == matrix[1]
-        assert (
-            matrix[1][0] > 5 > 1 > matrix[0][0] and matrix[1][1] < 1
-        )  # bright for dark is far off, bright for bright is not
-        labels = dark_and_bright.test_labels if split == "test" else dark_and_bright.labels
-        assert (
-            len(images[labels == 0]) >= 40
-            and fid[split]["all_by_task"][1] == fid[split]["all"] > 1 > fid["floor"][split]
-        )
+        # Bright for dark is far off, bright for bright is not
+        assert matrix[1][0] > 5 > 1 > matrix[0][0] and matrix[1][1] < 1
+        assert fid[split]["all_by_task"][1] == fid[split]["all"] > 1 > fid["floor"][split]
         assert fid[split]["afq"] == pytest.approx(sum(matrix[1]) / 2)
         assert fid[split]["fr"] == pytest.approx(matrix[1][0] - matrix[0][0])
     assert results["diversity"] == [0.0, 0.0]  # every image of a category is the same: collapsed
@@ -151,9 +146,8 @@ def test_floor_is_of_training_images_that_are_not_on_the_other_side(tmp_path, da
     indexed = torch.arange(400).view(400, 1, 1, 1) * torch.ones(1, 1, 32, 32)
     dark_and_bright.images = indexed
     train, rest = (dark_and_bright.real(split, 1, 100) for split in ("train", "rest"))
-    assert (
-        not set(train[:, 1].tolist()) & set(rest[:, 1].tolist()) and len(train) == len(rest) == 100
-    )
+    assert not set(train[:, 1].tolist()) & set(rest[:, 1].tolist())
+    assert len(train) == len(rest) == 100
 
 
 def test_diversity_of_real_images_is_one_and_mean_distance_is_over_all_pairs(dark_and_bright):
@@ -191,32 +185,27 @@ def bars(tmp_path_factory):
     """A Reference to 1 800 training images of bars left, in the middle or right."""
     folder = tmp_path_factory.mktemp("bars")
     write_bars(folder, train=1800, test=300)
-    return open_reference(dict(dataset="idx", data_dir=folder))
+    return reference_to(folder)
 
 
 def test_reverse_accuracy_is_near_the_ceiling_on_real_images_and_at_chance_on_noise(bars):
-    assert bars.ceiling([0, 1, 2]) > 95
-    half = bars.images[:900], bars.labels[:900]
-    assert bars.reverse_accuracy(*half, [0, 1, 2]) > 95
-    assert (
-        bars.reverse_accuracy(half[0], (half[1] + 1) % 3, [0, 1, 2]) < 5
-    )  # the labels matter, not the judge
+    images, labels, seen = bars.images[:900], bars.labels[:900], [0, 1, 2]
+    assert bars.ceiling(seen) > 95
+    assert bars.reverse_accuracy(images, labels, seen) > 95
+    # The labels matter, not the judge
+    assert bars.reverse_accuracy(images, (labels + 1) % 3, seen) < 5
     torch.manual_seed(0)
     noise = torch.randint(256, (10, 150, 1, 32, 32), dtype=torch.uint8)
-    values = [
-        bars.reverse_accuracy(some_noise, bars.labels[:150], [0, 1, 2]) for some_noise in noise
-    ]
-    assert sum(values) / 10 == pytest.approx(
-        100 / 3, abs=15
-    )  # bars are alike, so a single value is anything from 0 to 100
+    values = [bars.reverse_accuracy(some_noise, labels[:150], seen) for some_noise in noise]
+    # Bars are alike, so a single value is anything from 0 to 100
+    assert sum(values) / 10 == pytest.approx(100 / 3, abs=15)
 
 
 def test_reverse_accuracy_counts_real_images_of_the_seen_categories_alone(bars):
     seen = bars.labels < 2
     assert bars.reverse_accuracy(bars.images[seen], bars.labels[seen], [0, 1]) > 95
-    assert (
-        bars.reverse_accuracy(bars.images[seen], bars.labels[seen], [0, 1, 2]) < 70
-    )  # a third is of one never seen
+    # A third is of a category that was never seen
+    assert bars.reverse_accuracy(bars.images[seen], bars.labels[seen], [0, 1, 2]) < 70
 
 
 def test_reverse_accuracy_trains_on_as_many_images_as_the_real_set_has(finished, bars, monkeypatch):
@@ -225,11 +214,8 @@ def test_reverse_accuracy_trains_on_as_many_images_as_the_real_set_has(finished,
     scores.score_reverse(finished("sft") / "task_2.pt", bars)
     ((images, labels, seen),) = drawn
     assert seen == [0, 1] and labels.bincount().tolist() == [600, 600]
-    assert (
-        images.shape == (1200, 1, 32, 32)
-        and images.dtype == torch.uint8
-        and images.float().std() > 1
-    )
+    assert images.shape == (1200, 1, 32, 32) and images.dtype == torch.uint8
+    assert images.float().std() > 1
 
 
 def test_standing_statistics_inside_a_task_are_measured_anew(finished):
@@ -241,22 +227,3 @@ def test_standing_statistics_inside_a_task_are_measured_anew(finished):
     old = SavedGenerator(stale, [0, 1], snapshot["categories"]).draw(1, 256)
     expected = SavedGenerator.load(path).draw(1, 256)
     assert (images - expected).abs().mean() < 0.2 * (old - expected).abs().mean()
-
-
-def test_a_category_with_too_few_images_for_fid_has_an_accuracy_all_the_same(
-    tmp_path, dark_and_bright, monkeypatch
-):
-    # The loaders refuse such data; scores do not rely on it
-    monkeypatch.setitem(LEAST, "test", 1)
-    labels = np.array([0, 0, 1], np.uint8)  # one bright image for testing
-    write_idx(tmp_path / "real" / "t10k-images-idx3-ubyte", np.zeros((3, 32, 32), np.uint8))
-    write_idx(tmp_path / "real" / "t10k-labels-idx1-ubyte", labels)
-    reference = open_reference(dict(dataset="idx", data_dir=tmp_path / "real"))
-    reference.judge = Brightness()
-    save_run(tmp_path / "run", [painter(False, False), painter(False, True)])
-    results, problems = score_run(Run(tmp_path / "run"), reference, samples=64)
-    assert problems == [] and results["accuracy"][1] == [100.0, 100.0]
-    fid = results["fid"]
-    assert fid["test"]["all"] is None and fid["floor"] == {"test": None, "train": None}
-    assert fid["test"]["per_category"][1] is None and fid["test"]["per_category"][0] >= 0
-    assert "| sft | 1 | 100.00 |" in tables.markdown([with_options(results)])

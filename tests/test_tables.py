@@ -18,46 +18,47 @@ def test_mean_and_sample_standard_deviation():
 
 
 def result(method, accuracy, features="judge", **changes):
-    arguments = dict(
-        dataset="mnist", num_tasks=5, iters=400, batch_size=64, learning_rate=5e-4, width=32, seed=1
-    )
-    arguments |= dict(
-        method=method,
-        lambda_gp=10.0,
-        categories="",
-        images_per_category=None,
-        run_dir=f"runs/{len(changes)}",
-        data_dir="data",
-    )
+    """An eval.json of five tasks. changes: of the run's arguments."""
+    arguments = {
+        "dataset": "mnist",
+        "num_tasks": 5,
+        "iters": 400,
+        "batch_size": 64,
+        "learning_rate": 5e-4,
+        "width": 32,
+        "seed": 1,
+        "method": method,
+        "lambda_gp": 10.0,
+        "categories": "",
+        "images_per_category": None,
+        "run_dir": f"runs/{len(changes)}",
+        "data_dir": "data",
+    }
     matrix = [[50.0] * (t + 1) + [None] * (4 - t) for t in range(4)] + [[accuracy] * 5]
-    fids = dict(
-        all=accuracy / 10, per_category=[accuracy / 5] * 5, all_by_task=[1.0] * 5, matrix=matrix
-    )
-    fid = dict(
-        test=fids,
-        train=fids,
-        floor=dict(test=0.5, train=0.25),
-        features=features,
-        samples=5000,
-        samples_per_category=[1000] * 5,
-    )
-    averages = [50.0] * 4 + [accuracy]
-    return dict(
-        arguments=arguments | changes,
-        accuracy=matrix,
-        average_accuracy=averages,
-        forgetting=1.0,
-        backward_transfer=-1.0,
-        fid=fid,
-        reverse_accuracy=accuracy - 1,
-        reverse_accuracy_ceiling=99.5,
-        diversity=[0.5] * 5 + [None],
-        judge_accuracy=99.0,
-        data="0123abcd",
-        samples=6400,
-        statistics="batch",
-        minutes=2.0,
-    )
+    fids = {"all": accuracy / 10, "per_category": [accuracy / 5] * 5, "matrix": matrix}
+    fid = {
+        "test": fids,
+        "train": fids,
+        "floor": {"test": 0.5, "train": 0.25},
+        "features": features,
+        "samples": 5000,
+    }
+    return {
+        "arguments": arguments | changes,
+        "accuracy": matrix,
+        "average_accuracy": [50.0] * 4 + [accuracy],
+        "forgetting": 1.0,
+        "backward_transfer": -1.0,
+        "fid": fid,
+        "reverse_accuracy": accuracy - 1,
+        "reverse_accuracy_ceiling": 99.5,
+        "diversity": [0.5] * 5 + [None],
+        "judge_accuracy": 99.0,
+        "data": "0123abcd",
+        "samples": 6400,
+        "statistics": "batch",
+        "minutes": 2.0,
+    }
 
 
 def rows(results):
@@ -67,6 +68,13 @@ def rows(results):
         for line in lines
         if line[2:5] not in ("met", "---")
     ]
+
+
+def csv_rows(results):
+    file = io.StringIO()
+    tables.write_csv(results, file)
+    file.seek(0)
+    return list(csv.DictReader(file))
 
 
 def test_table_puts_runs_that_differ_by_seed_alone_in_one_row_with_the_papers_number():
@@ -86,13 +94,9 @@ def test_table_puts_runs_that_differ_by_seed_alone_in_one_row_with_the_papers_nu
     ]
     assert row[11:] == ["85.0 ± 7.1"] * 5 + ["2.0 ± 0.0"]
     text = tables.markdown(results)
-    for part in (
-        "FID (judge) has 5000 images a side",
-        "real training images would get 0.50 (test) and 0.25 (train)",
-        "Reverse accuracy of real training images: 99.50 %",
-        "99.00 % of real",
-    ):
-        assert part in text
+    assert "FID (judge) has 5000 images a side" in text and "99.00 % of real" in text
+    assert "real training images would get 0.50 (test) and 0.25 (train)" in text
+    assert "Reverse accuracy of real training images: 99.50 %" in text
 
 
 def test_a_table_of_ten_tasks_has_the_accuracy_after_five_of_them_too():
@@ -107,15 +111,28 @@ def test_a_table_of_ten_tasks_has_the_accuracy_after_five_of_them_too():
     assert len(row) == head.count("|") - 1
 
 
-def test_the_table_names_the_hardware_that_runs_were_trained_on_where_it_is_known():
-    runs = [
-        result("sft", 20.0, hardware="H100"),
-        result("sft", 21.0, seed=2, hardware="H200"),
-        result("joint", 99.0),
-    ]
-    text = tables.markdown(runs)
+@pytest.mark.parametrize(
+    "scores, sentence",
+    [
+        (result("sft", 20.0, hardware="H100"), "Trained on: H100."),
+        (
+            result("sft", 20.0) | dict(reverse_accuracy=None, reverse_accuracy_ceiling=None),
+            "Reverse accuracy was not measured: eval.py --quick leaves it out.",
+        ),
+        (result("sft", 20.0) | dict(judge="mnist.pt"), "The judge, mnist.pt, gets 99.00 %"),
+        (result("sft", 20.0) | dict(judge_accuracy=98.0), "The judge gets 98.00 %"),
+    ],
+    ids=["hardware", "quick", "judge", "accuracy"],
+)
+def test_what_stands_behind_scores_is_told_where_it_is_known(scores, sentence):
+    assert sentence in tables.markdown([scores])
+    assert sentence not in tables.markdown([result("sft", 20.0)])
+
+
+def test_runs_on_several_machines_share_a_row_and_name_all():
+    runs = [result("sft", 20.0, hardware="H100"), result("sft", 21.0, seed=2, hardware="H200")]
+    text = tables.markdown(runs + [result("joint", 99.0)])
     assert "Trained on: H100 or H200." in text and "| sft | 2 |" in text
-    assert "Trained on" not in tables.markdown(runs[2:])
 
 
 @pytest.mark.parametrize("name", ["mnist", "mnist_ten_small", "scenes_cpu"])
@@ -185,57 +202,43 @@ def test_table_never_mixes_runs_of_different_arguments_and_names_what_differs():
     ]
 
 
+def counted(samples, seed):
+    """Scores whose FID has so many images a side."""
+    scores = result("sft", 30.0, seed=seed)
+    scores["fid"]["samples"] = samples
+    return scores
+
+
 @pytest.mark.parametrize(
-    "name, value", [("iters", 800), ("learning_rate", 1e-4), ("width", 64), ("dataset", "idx")]
+    "other, told",
+    [
+        (result("sft", 30.0, iters=800), ["iters 400", "iters 800"]),
+        (result("sft", 30.0, learning_rate=1e-4), ["learning rate 0.0001"]),
+        (result("sft", 30.0, width=64), ["width 64"]),
+        (result("sft", 30.0, dataset="idx"), ["dataset idx"]),
+        (
+            result("sft", 30.0, categories_per_task=2) | dict(categories=list("01234")),
+            ["categories per task 2"],
+        ),
+        (
+            result("sft", 30.0, features="inception", seed=2),
+            ["| FID (judge) test |", "| FID (Inception) test |"],
+        ),
+        (counted(2000, seed=2), ["5000 images a side", "2000 images a side"]),
+        (
+            result("sft", 30.0, seed=2) | dict(data="ffffffff"),
+            ["real data and judge 0123abcd", "real data and judge ffffffff"],
+        ),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
-def test_other_settings_have_a_table_of_their_own(name, value):
-    table = tables.markdown([result("sft", 20.0), result("sft", 30.0, **{name: value})])
-    assert table.count("| method |") == 2 and f"{name.replace('_', ' ')} {value}" in table
-    assert [
-        row[1:3] for row in rows([result("sft", 20.0), result("sft", 30.0, **{name: value})])
-    ] == [
-        ["1", "20.00"],
-        ["1", "30.00"],
-    ]
-
-
-def test_fids_of_different_features_are_never_in_one_column():
-    table = tables.markdown(
-        [result("sft", 20.0), result("sft", 30.0, features="inception", seed=2)]
-    )
-    assert (
-        table.count("| method |") == 2
-        and "| FID (judge) test |" in table
-        and "| FID (Inception) test |" in table
-    )
-
-
-def test_fids_of_different_counts_are_never_in_one_column():
-    other = result("sft", 30.0, seed=2)
-    other["fid"]["samples"] = 2000
+def test_runs_that_do_not_compare_have_tables_of_their_own(other, told):
     text = tables.markdown([result("sft", 20.0), other])
-    assert text.count("| method |") == 2
-    assert "5000 images a side" in text and "2000 images a side" in text
-
-
-def test_runs_on_other_data_are_never_in_one_row():
-    other = result("sft", 30.0, seed=2) | dict(data="ffffffff")
+    assert text.count("| method |") == 2 and all(part in text for part in told)
     assert [row[1:3] for row in rows([result("sft", 20.0), other])] == [
         ["1", "20.00"],
         ["1", "30.00"],
     ]
-    text = tables.markdown([result("sft", 20.0), other])
-    assert "real data and judge 0123abcd" in text and "real data and judge ffffffff" in text
-
-
-def test_n_and_minutes_are_of_finished_runs():
-    unfinished = result("sft", 30.0, seed=2) | dict(
-        accuracy=[[50.0]] + [None] * 4, average_accuracy=[50.0] + [None] * 4
-    )
-    unfinished["minutes"] = 50.0
-    (row,) = rows([result("sft", 20.0), unfinished])
-    assert (row[1:3], row[-1]) == (["1", "20.00"], "2.0")
-    assert [row[1:3] for row in rows([unfinished])] == [["0", "–"]]
 
 
 def test_papers_number_is_shown_for_its_own_number_of_tasks_only():
@@ -246,22 +249,10 @@ def test_papers_number_is_shown_for_its_own_number_of_tasks_only():
 
 
 def test_csv_has_a_row_a_run_and_leaves_options_of_other_methods_empty():
-    file = io.StringIO()
-    tables.write_csv([result("sft", 20.0), result("mergan_ra", 90.0, lambda_ra=1e-3)], file)
-    file.seek(0)
-    sft, ra = csv.DictReader(file)
-    assert (sft["method"], sft["accuracy"], sft["lambda_ra"], ra["lambda_ra"]) == (
-        "sft",
-        "20.0",
-        "",
-        "0.001",
-    )
-    assert (ra["fid_test"], ra["fid_features"], ra["fid_samples"], ra["reverse_accuracy"]) == (
-        "9.0",
-        "judge",
-        "5000",
-        "89.0",
-    )
+    sft, ra = csv_rows([result("sft", 20.0), result("mergan_ra", 90.0, lambda_ra=1e-3)])
+    assert (sft["method"], sft["accuracy"], sft["lambda_ra"]) == ("sft", "20.0", "")
+    assert (ra["lambda_ra"], ra["fid_test"], ra["fid_features"]) == ("0.001", "9.0", "judge")
+    assert (ra["fid_samples"], ra["reverse_accuracy"]) == ("5000", "89.0")
     assert (ra["accuracy_4"], ra["fid_train_0"], ra["diversity"]) == ("90.0", "18.0", "0.5")
     # Of tasks: what was learned, and the FIDs of the fixture, which are 50 and then 90
     assert (ra["learned"], ra["forgetting"], ra["backward_transfer"]) == ("58.0", "1.0", "-1.0")
@@ -292,18 +283,13 @@ def test_tasks_of_several_categories_have_a_column_for_each_category_and_no_pape
     assert row[:4] == ["mergan_ra", "1", "70.00", "–"]
     assert row[11:] == ["90.0", "80.0", "70.0", "60.0", "50.0", "2.0"]
     assert row[7] == f"{(90 + 80 + 50) / 3:.2f}"
-    file = io.StringIO()
-    tables.write_csv([several], file)
-    file.seek(0)
-    (line,) = csv.DictReader(file)
+    (line,) = csv_rows([several])
     assert (line["categories_per_task"], line["accuracy_4"]) == ("2", "50.0")
     assert float(line["afq_test"]) == pytest.approx((85 + 65 + 50) / 3)
     assert float(line["fr_test"]) == pytest.approx(((85 - 90) + (65 - 80)) / 2)
 
 
-def test_runs_of_other_tasks_have_a_table_of_their_own_those_of_one_category_share_theirs():
-    other = result("sft", 30.0, categories_per_task=2)
-    assert tables.markdown([result("sft", 20.0), other]).count("| method |") == 2
+def test_older_runs_without_categories_per_task_share_a_row_with_those_of_one():
     (row,) = rows([result("sft", 20.0), result("sft", 30.0, seed=2, categories_per_task=1)])
     assert row[1] == "2"
 
@@ -318,28 +304,15 @@ def test_scores_of_too_few_categories_are_refused(tmp_path):
         tables.read_scores(tmp_path / "a.json")
 
 
-def test_what_was_not_measured_is_a_dash_and_a_line_says_so():
+def test_what_was_not_measured_is_a_dash():
     quick = result("sft", 20.0) | dict(reverse_accuracy=None, reverse_accuracy_ceiling=None)
     assert rows([quick])[0][6] == "–"
-    sentence = "Reverse accuracy was not measured: eval.py --quick leaves it out."
-    assert sentence in tables.markdown([quick])
-    assert sentence not in tables.markdown([result("sft", 20.0)])
 
 
-def test_every_method_has_a_place_of_its_own_and_ours_always_the_same():
-    ours = tables.ranks(tables.METHODS)
-    assert list(ours.values()) == list(range(7))
-    for others in (["b", "a"], ["e", "d", "c", "b", "a"]):
-        places = tables.ranks([*others, "sft", *others])
-        assert len(set(places.values())) == len(places)
-        assert places | ours == places
-        assert [places[name] for name in sorted(others)] == list(range(7, 7 + len(others)))
-
-
-def test_the_table_names_the_judge_where_it_is_known():
-    named = result("sft", 20.0) | dict(judge="judges/mnist.pt (SHA-256 01234567)")
-    assert "The judge, judges/mnist.pt (SHA-256 01234567), gets 99.00 %" in tables.markdown([named])
-    assert "The judge gets 99.00 %" in tables.markdown([result("sft", 20.0)])
+def test_methods_stand_in_the_papers_order_and_others_behind_by_name():
+    methods = ["b", "sft", "a", "mergan_ra", "joint"]
+    table = rows([result(method, 20.0) for method in methods])
+    assert [row[0] for row in table] == ["joint", "sft", "mergan_ra", "a", "b"]
 
 
 def test_columns_have_the_names_of_categories_and_tables_of_different_names_are_apart():

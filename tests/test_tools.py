@@ -75,7 +75,7 @@ def test_tsne_before_a_generator_is_saved_ends_in_one_line(finished, tmp_path, c
     for path in [*run.glob("task_*.pt"), *run.glob("snapshots/*")]:
         path.unlink()
     rooms = types.SimpleNamespace(names=["bedroom", "kitchen"], fingerprint=None)
-    monkeypatch.setattr(tsne, "RealData", lambda **data: rooms)
+    monkeypatch.setattr(tsne, "Reference", lambda data: rooms)
     monkeypatch.setattr(tsne, "compare_data", lambda run, real: None)
     (line,) = failure(capsys, "tsne", run, "-o", tmp_path / "new")
     assert line.endswith("no run has saved a generator yet; the categories are bedroom, kitchen")

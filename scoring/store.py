@@ -1,10 +1,9 @@
 """Scores kept on disk under a name that holds all they depend on: what was scored, and the code."""
 
-import contextlib
 import hashlib
 import json
-import os
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
@@ -12,10 +11,8 @@ import torch
 from support.files import CannotWrite, write, writing
 
 ROOT = Path(__file__).resolve().parent.parent
-# The files whose code computes scores: where one of them is edited, all scores are computed anew
-CODE = ["common.py", "support/layers.py"]
-CODE += [f"scoring/{name}.py" for name in ("drawing", "inception", "judge", "metrics")]
-CODE += [f"scoring/{name}.py" for name in ("reference", "scores")]
+# The code of scores: where one of these files is edited, all scores are computed anew
+CODE = [ROOT / "common.py", ROOT / "support/layers.py", *sorted(ROOT.glob("scoring/*.py"))]
 
 
 def digest(*parts):
@@ -32,33 +29,29 @@ def digest(*parts):
     return total.hexdigest()
 
 
-def code_version(names=CODE):
-    """A digest of files of this project."""
-    return digest(*(ROOT / name for name in names))
-
-
 def cached(path, key, compute):
     """The value of compute() (JSON), kept in the file at path; its key names all it depends on.
 
     A damaged file counts as none. One that cannot be written is told of; the value is returned.
     """
-
-    def kept():
-        try:
-            return dict(json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):
-            return {}
-
-    cache = kept()
-    if key not in cache:
+    known = read_known(path)
+    if key not in known:
         value = compute()
-        cache = kept() | {key: value}  # another process may have added to it meanwhile
+        known = read_known(path) | {key: value}  # another process may have added to it meanwhile
         try:
-            write_json(path, cache)
+            write_json(path, known)
         except CannotWrite as error:
             lost = "so what was just scored is not kept for the next time"
             print(f"warning: {error}, {lost}; make room", file=sys.stderr)
-    return cache[key]
+    return known[key]
+
+
+def read_known(path):
+    """What a file keeps: {key: value}; nothing if it is not there, or damaged."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def write_json(path, value):
@@ -67,13 +60,12 @@ def write_json(path, value):
     write(path, lambda file: file.write_text(text))
 
 
-def try_writing(folder):
-    """Make a folder if need be, and a file in it, before long work whose results go there."""
-    probe = folder / f"eval_cache.{os.getpid()}.tmp"
+def check_writable(folder):
+    """Make a folder if need be, and a file in it, before long work whose results go there.
+
+    CannotWrite says why where that fails.
+    """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            probe.write_text("\n")
-        finally:
-            with contextlib.suppress(OSError):
-                probe.unlink()
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\n")
