@@ -1,6 +1,6 @@
 """Data sets on disk: found, fetched, decoded once and read.
 
-Nothing here imports anything else of this project, except files.py.
+Of this project, nothing here imports anything else but files and progress, of support.
 
 names, checks          category names; what every data set must hold
 

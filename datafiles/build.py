@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -23,6 +22,7 @@ from datafiles.fetch import reason
 from datafiles.folders import count_endings
 from datafiles.names import shorten
 from support.files import say
+from support.progress import progress
 
 SPLITS = ("train", "test")
 AHEAD = 4 * os.cpu_count()  # so many images are in work at once
@@ -139,19 +139,19 @@ def decode_all(sources, official, limit, work, path):
     """
     parts = [(category, "train", source, limit) for category, source in sources.items()]
     parts += [(category, "test", source, 0) for category, source in official.items()]
-    progress = Progress(sum(min(source.count, most or source.count) for *_, source, most in parts))
     outcomes = []
     with ThreadPoolExecutor(os.cpu_count()) as pool, open(path, "wb") as file:
         for category, split, source, most in parts:
             label = category if split == "train" else f"test split: {category}"
+            count = min(source.count, most or source.count)
+            decoded = in_order(pool, work, source.items())
             images = 0
-            for outcome, pixels in in_order(pool, work, source.items()):
+            for outcome, pixels in progress(decoded, f"data: decoding {label}", count):
                 outcome.category = category
                 outcome.split = split
                 # Bytes of a name that are no UTF-8 stay what they are
                 outcome.place = f"{label}/{os.fsdecode(outcome.name)}"
                 outcomes.append(outcome)
-                progress.show(category)
                 if not outcome.why:
                     file.write(pixels)
                     images += 1
@@ -198,25 +198,6 @@ def write_splits(path, images, folder):
                     file.write(row)
             file.flush()
             os.fsync(file.fileno())
-
-
-class Progress:
-    """Prints a line every three seconds."""
-
-    def __init__(self, total):
-        self.total, self.done = total, 0
-        self.started = self.printed = time.monotonic()
-
-    def show(self, category):
-        """Another file is done, which is of this category."""
-        self.done += 1
-        now = time.monotonic()
-        if now - self.printed > 3:
-            self.printed = now
-            rate = self.done / (now - self.started)
-            left = max(0, self.total - self.done) / rate / 60
-            text = f"decoded {self.done:,} of {self.total:,} images ({category})"
-            say(f"data: {text}, {rate:.0f}/s, {left:.1f} min left")
 
 
 # --------------------------------------------------------------------------------------------------

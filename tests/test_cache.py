@@ -129,7 +129,7 @@ def test_a_disk_that_fills_up_ends_in_one_line_and_leaves_nothing(photos):
 # The lock
 
 
-HOLD = "from files import hold_lock; from pathlib import Path; import sys\n"
+HOLD = "from support.files import hold_lock; from pathlib import Path; import sys\n"
 HOLD += "file = hold_lock(Path(sys.argv[1])); print('held', flush=True); input()"
 
 
