@@ -60,7 +60,7 @@ def draw_older(courses, path):
             xytext=(1.03, place),
             xycoords=("axes fraction", "data"),
             textcoords=("axes fraction", "data"),
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6},
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "relpos": (0, 0.5)},
             annotation_clip=False,
             color=colour,
             va="center",

@@ -1,6 +1,5 @@
 """A moving picture for a front page: all methods and categories, while they learn."""
 
-import io
 import itertools
 import math
 
@@ -12,8 +11,7 @@ from pictures.canvas import save
 from pictures.film import moments, names_of
 from pictures.groups import setting
 
-LIMIT = 1_500_000  # bytes, so that a page with the picture opens fast
-LADDER = [3, 2, 1]  # images of each category: as many as fit
+IMAGES = 3  # of each category
 LENGTH = 11_000  # milliseconds
 LEAST = 1 / 16  # of a task: what lasts less is not shown
 RESTS = 0.5  # of a task: how long its end stays
@@ -22,21 +20,13 @@ FIRST = 1.5  # of a task: the end of all, which is the first frame, as a preview
 
 def draw(films, output):
     """Columns: methods. Rows: categories. Writes the file output, a GIF, as that moves anywhere."""
-    for n in LADDER:
-        data = animation(films, n)
-        if len(data) <= LIMIT:
-            break
-    save(output, lambda file: file.write_bytes(data))
-
-
-def animation(films, n):
-    """The GIF as bytes, with n images of each category. Time is linear, but for rests."""
+    # Time is linear, but for rests
     shown = moments(films, LEAST)
     lasting = []
     for at, later in zip(shown, [*shown[1:], shown[-1]]):
         lasting.append(later - at + RESTS * at.is_integer())
     shown, lasting = [shown[-1], *shown], [FIRST, *lasting]
-    frames = [frame(films, at, n) for at in shown]
+    frames = [frame(films, at) for at in shown]
     # A GIF counts in hundredths of a second
     durations = [10 * round(LENGTH / 10 * time / sum(lasting)) for time in lasting]
 
@@ -50,20 +40,11 @@ def animation(films, n):
     known = itertools.chain.from_iterable(map(getrgb, colours))
     palette.putpalette([*palette.getpalette()[: 3 * levels], *known])
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    file = io.BytesIO()
-    frames[0].save(
-        file,
-        "GIF",
-        save_all=True,
-        append_images=frames[1:],
-        loop=0,
-        duration=durations,
-        optimize=True,
-    )
-    return file.getvalue()
+    several = {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}
+    save(output, lambda file: frames[0].save(file, "GIF", optimize=True, **several))
 
 
-def frame(films, at, n):
+def frame(films, at):
     """All methods at one moment."""
     names, groups = names_of(films), [film.group for film in films]
     tasks, each = max(film.tasks for film in films), films[0].each
@@ -73,7 +54,7 @@ def frame(films, at, n):
     return grid.draw(
         rows=[(name, None) for name in names],
         columns=[(group.heading, group.look) for group in groups],
-        cells=grid.cells_at(films, at, range(len(names)), n),
+        cells=grid.cells_at(films, at, range(len(names)), IMAGES),
         head=(f"learning {learned}", f"task {task} of {tasks}"),
         note=f"{grid.FRAMED} · {setting(groups)}",
         done=at / tasks,

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from PIL import Image, ImageSequence
 
 import figures
-from pictures import curves, film, forgetting, grid, methods
+from pictures import curves, film, grid, methods
 from pictures.groups import choose, find_groups
 from pictures.scores import Scores
 
@@ -231,13 +231,6 @@ def test_any_name_can_stand_in_the_gif(tmp_path):
     assert figures_main("forgetting", run, "-o", tmp_path / "moving.gif") is None
     with Image.open(tmp_path / "moving.gif") as file:
         assert file.n_frames > 3
-
-
-def test_a_gif_that_grows_too_large_shows_fewer_images(made, tmp_path, grids, monkeypatch):
-    for limit, widths in [(forgetting.LIMIT, {96}), (1, {96, 64, 32})]:
-        monkeypatch.setattr(forgetting, "LIMIT", limit)
-        assert figures_main("forgetting", made, "-o", tmp_path / "moving.gif") is None
-        assert {drawn["cells"][0, 0].shape[1] for drawn in grids} == widths
 
 
 def test_tasks_of_several_categories(tmp_path, grids):
