@@ -1,8 +1,9 @@
-"""matplotlib, where it is installed."""
+"""matplotlib, where it is installed; how every file is read, and every picture written."""
 
+import contextlib
 import sys
 
-from support.files import writing
+from support.files import write
 
 INSTALL = "install it with: python -m pip install -r requirements-extras.txt"
 try:
@@ -14,9 +15,26 @@ except ImportError:
     sys.exit(f"error: figures.py needs matplotlib; {INSTALL}")
 
 
-def save(figure, path):
-    """Write a figure, as wide as its title needs, and say so."""
-    with writing(path):
-        figure.savefig(path, dpi=110, bbox_inches="tight")
-    plt.close(figure)
+@contextlib.contextmanager
+def reading(path):
+    """Exit with one line that names the file, if it is not what the code below expects."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        cause = str(error).partition("\n")[0]
+        sys.exit(f"error: {path} is damaged or not ours ({type(error).__name__}: {cause})")
+
+
+def save(path, make):
+    """Let make(file) write a picture, and say so. Its folder is made if it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, make)
     print(f"wrote {path}")
+
+
+def save_figure(figure, path):
+    """Write a figure of matplotlib as a PNG, as wide as its titles need."""
+    save(path, lambda file: figure.savefig(file, format="png", dpi=110, bbox_inches="tight"))
+    plt.close(figure)

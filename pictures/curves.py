@@ -1,24 +1,34 @@
 """Accuracy over training: of the older categories, and of each (MeRGAN figure 6)."""
 
-import statistics
 import sys
 
-from pictures.canvas import plt, save
-from pictures.groups import all_names, setting
+import numpy as np
+
+from pictures.canvas import plt, save_figure
+from pictures.groups import how_to_score, setting
 from pictures.scores import read_scores
-from scoring.runs import command
+
+APART = 5.5  # percent between the names of two lines
 
 
-def draw(groups, output):
-    """Writes output/curves.png and output/curves_by_category.png."""
+def draw(groups, output, problems):
+    """Writes output/curves.png and output/curves_by_category.png.
+
+    problems: a list, to which runs that are not scored or not finished are added.
+    """
     scores = read_scores([run for group in groups for run in group.runs])
     for run, found in scores.items():
         if found is None:
-            again = f"write it with: {command('eval.py', run.path)}"
-            sys.exit(f"error: {run.path} has no eval.json; {again}")
-        if found.final is None:
-            sys.exit(f"error: {run.path} is not finished; curves shows whole runs, so leave it out")
-    courses = [(group, [scores[run] for run in group.runs]) for group in groups]
+            problems.append(f"{run.path} has no eval.json; {how_to_score(run)}")
+        elif found.final is None:
+            problems.append(f"{run.path} is not finished, so curves leaves it out")
+    courses = []
+    for group in groups:
+        whole = [scores[run] for run in group.runs if scores[run] and scores[run].final]
+        if whole:
+            courses.append((group, whole))
+    if not courses:
+        sys.exit("error: no run is finished and scored; curves shows whole runs")
     draw_older(courses, output / "curves.png")
     draw_each(courses, output / "curves_by_category.png")
 
@@ -26,52 +36,50 @@ def draw(groups, output):
 def draw_older(courses, path):
     """One panel: the mean accuracy of the categories of earlier tasks, a line a method."""
     figure, ax = plt.subplots(figsize=(8, 4.2))
-    tasks = max(group.tasks for group, _ in courses)
+    tasks = max(group.run.tasks for group, _ in courses)
     ends = []
     for group, scores in courses:
-        seeds = [dict(some.course(some.older)) for some in scores]
-        last = plot(ax, group, seeds, scores[0].level)
+        last = plot(ax, group, [some.course(some.older) for some in scores], scores[0].level)
         if last is not None:
-            count = f" ({len(seeds)} seeds)" if len(seeds) > 1 else ""
+            count = f" ({len(scores)} seeds)" if len(scores) > 1 else ""
             ends.append((last, f"{group.label}{count}", group.look.colour))
     ax.set(
         xlim=(1, tasks + 0.05), ylim=(-2, 102), xlabel="tasks learned", xticks=range(1, tasks + 1)
     )
     ax.set_ylabel("accuracy of the older categories, %")
     ax.set_title(f"How much of the past is still recognised ({title(courses)})", fontsize=10)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    name_ends(ax, ends)
-    save(figure, path)
+    ax.spines[["top", "right"]].set_visible(False)
 
-
-def name_ends(ax, ends, apart=5.5):
-    """Names right of the lines' ends, moved apart where they would cover one another.
-
-    ends: (height, name, colour) of each line. apart: the least distance, in units of the axis.
-    """
-    ends = sorted(ends)
-    places = []
-    for height, _, _ in ends:
-        places.append(max([height, *(place + apart for place in places[-1:])]))
-    top = 100.0
-    for i in reversed(range(len(places))):
-        places[i] = min(places[i], top)
-        top = places[i] - apart
-    for place, (height, name, colour) in zip(places, ends):
-        arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.6}
-        at = {"xycoords": ("axes fraction", "data"), "textcoords": ("axes fraction", "data")}
-        text = {"color": colour, "va": "center", "fontsize": 9, "annotation_clip": False}
-        ax.annotate(name, (1, height), (1.03, place), arrowprops=arrow, **at, **text)
+    # Names right of the lines' ends, from the top down, moved down where they would touch
+    place = 100 + APART
+    for height, name, colour in sorted(ends, reverse=True):
+        place = min(height, place - APART)
+        ax.annotate(
+            name,
+            xy=(1, height),
+            xytext=(1.03, place),
+            xycoords=("axes fraction", "data"),
+            textcoords=("axes fraction", "data"),
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "relpos": (0, 0.5)},
+            annotation_clip=False,
+            color=colour,
+            va="center",
+            fontsize=9,
+        )
+    save_figure(figure, path)
 
 
 def draw_each(courses, path):
     """A column a category: its accuracy, and below it its FID at the ends of tasks."""
-    groups = [group for group, _ in courses]
-    names = all_names(groups)
-    size = (1.6 * len(names) + 0.8, 4.4)
+    names = list(dict.fromkeys(name for _, scores in courses for name in scores[0].names))
     figure, axes = plt.subplots(
-        2, len(names), figsize=size, sharex=True, sharey="row", squeeze=False, layout="constrained"
+        2,
+        len(names),
+        figsize=(1.6 * len(names) + 2.8, 4.4),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
     )
     for name, above, below in zip(names, *axes):
         above.set(title=name, ylim=(-2, 102))
@@ -79,24 +87,22 @@ def draw_each(courses, path):
         below.locator_params(axis="x", nbins=5, integer=True)
         for group, scores in courses:
             level = scores[0].level
-            plot(above, group, [of_category(s, s.accuracy, name) for s in scores], level)
-            plot(below, group, [of_category(s, s.fid, name) for s in scores], level)
+            plot(above, group, [of_category(some, name, some.accuracy) for some in scores], level)
+            plot(below, group, [of_category(some, name, some.fid) for some in scores], level)
     axes[0][0].set_ylabel("accuracy, %")
     kind = courses[0][1][0].how["FID features"]
     axes[1][0].set_ylabel(f"FID to test images,\n{kind} features")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    # About 12 letters an inch, and as much as 6 for a line's sample
-    fit = int(12 * size[0] / (6 + max(map(len, labels), default=1)))
-    figure.legend(handles, labels, loc="outside lower center", ncols=max(1, fit), fontsize=9)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=9)
     figure.suptitle(f"each category ({title(courses)})", fontsize=10)
-    save(figure, path)
+    save_figure(figure, path)
 
 
-def of_category(scores, rows, name):
-    """{tasks learned by then: score} of one category; {} if the run does not learn it."""
+def of_category(scores, name, rows):
+    """The course of one category; empty if the run does not learn it."""
     if name not in scores.names:
-        return {}
-    return dict(scores.of(scores.names.index(name), rows))
+        return []
+    category = scores.names.index(name)
+    return scores.course(lambda at: [category], rows)
 
 
 def title(courses):
@@ -109,24 +115,23 @@ def title(courses):
 def plot(ax, group, seeds, level):
     """The mean of the seeds at the moments that all share, and a band of a standard deviation.
 
-    seeds: [{tasks learned by then: value}]. level: the only value holds for all tasks. Returns the
-    last mean, None if there is none.
+    seeds: [(tasks learned by then, value)] of each. level: the only value holds for all tasks.
+    Returns the last mean, None if there is none.
     """
+    seeds = [dict(seed) for seed in seeds]
     shared = sorted(set.intersection(*map(set, seeds)))
     if not shared:
         return None
-    values = [[seed[at] for seed in seeds] for at in shared]
-    means = [statistics.fmean(some) for some in values]
-    spread = [statistics.stdev(some) if len(some) > 1 else 0.0 for some in values]
+    values = np.array([[seed[at] for at in shared] for seed in seeds])
+    mean = values.mean(0)
+    spread = values.std(0, ddof=1) if len(seeds) > 1 else np.zeros_like(mean)
     look = {"color": group.look.colour, "label": group.label}
     if level:
-        shared, means, spread = [0, group.tasks], 2 * means, 2 * spread
-        ax.plot(shared, means, **look, linestyle="--", linewidth=1)
+        shared, mean, spread = [0, group.run.tasks], mean.repeat(2), spread.repeat(2)
+        ax.plot(shared, mean, **look, linestyle="--", linewidth=1)
     else:
-        ends = [index for index, at in enumerate(shared) if float(at).is_integer()]
+        ends = [index for index, at in enumerate(shared) if at.is_integer()]
         marks = {"marker": group.look.marker, "markersize": 4, "markevery": ends}
-        ax.plot(shared, means, **look, **marks, linestyle=group.dash, linewidth=1.2)
-    low = [mean - deviation for mean, deviation in zip(means, spread)]
-    high = [mean + deviation for mean, deviation in zip(means, spread)]
-    ax.fill_between(shared, low, high, color=group.look.colour, alpha=0.2, linewidth=0)
-    return means[-1]
+        ax.plot(shared, mean, **look, **marks, linestyle=group.dash, linewidth=1.2)
+    ax.fill_between(shared, mean - spread, mean + spread, color=group.look.colour, alpha=0.2, lw=0)
+    return mean[-1]

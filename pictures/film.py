@@ -1,11 +1,11 @@
 """What a run painted while it learned, from the film that eval.py writes beside its scores."""
 
 import sys
-import zipfile
 
 import numpy as np
 
-from scoring.runs import command
+from pictures.canvas import reading
+from pictures.groups import how_to_score
 from scoring.tables import drawable
 
 
@@ -15,44 +15,49 @@ def clock(moments, iters):
     moments: int [M, 2] of task and step. A run that learns everything in one task (joint.py) counts
     steps over the whole training.
     """
-    moments = np.asarray(moments).reshape(-1, 2)
-    begun = moments[:, 0] - moments[:, 0].min(initial=10**9)
-    return (begun * iters + moments[:, 1]) / iters
+    task, step = np.asarray(moments).reshape(-1, 2).T
+    return ((task - task.min(initial=10**9)) * iters + step) / iters
 
 
 class Film:
-    """Images by the first run of a group. at: float [M], the moments as tasks learned by then.
+    """Images by the first run of a group.
 
-    names: of the categories. images: uint8 [M, categories, n, C, S, S], always from the same n
-    noises. judged: int16 [M, categories, n], what a classifier of real images takes them for, −1
-    where the category was not learned yet.
+    at: float [M], the moments as tasks learned by then. names: of the categories that it learns.
+    images: uint8 [M, categories, n, C, S, S], always from the same n noises. judged: int16 [M,
+    categories, n], what a classifier of real images takes them for, −1 where the category was not
+    learned yet.
     """
 
     def __init__(self, group):
-        """OSError, ValueError, KeyError or zipfile.BadZipFile if the file is not a film."""
-        self.group, self.tasks = group, group.tasks
-        with np.load(film_path(group.run)) as file:
-            self.at = clock(file["moments"], group.iters)
+        """FileNotFoundError if there is none; exits if the file is not a film."""
+        run = group.run
+        self.group, self.tasks, self.each = group, run.tasks, run.categories_per_task
+        path = film_path(run)
+        with reading(path), np.load(path) as file:
+            self.at = clock(file["moments"], run.iters)
             self.images, self.judged = file["images"], file["judged"]
-            self.names = [str(name) for name in file["names"]]
-        m, categories, n = self.judged.shape
-        if self.images.shape[:3] != (m, categories, n) or self.images.shape[-1] < 8:
-            raise ValueError(f"images of shape {self.images.shape}")
-        if len(self.at) != m or len(self.names) != categories or not (np.diff(self.at) > 0).all():
-            raise ValueError("moments or names that do not fit its images")
-        self.names = self.names[: group.tasks * group.categories_per_task]
+            self.names = [str(name) for name in file["names"]][: self.tasks * self.each]
+
+    @property
+    def finished(self):
+        return self.at[-1] == self.tasks
 
     def index(self, at):
-        """The run's own last moment by then; None before its first, and after its last."""
-        passed = np.searchsorted(self.at, at, "right")
-        return passed - 1 if passed and at <= self.at[-1] else None
+        """The last moment by then: None before the first, and after the last of a run that still
+        trains, as that would be shown as if it had stopped to change.
+        """
+        passed = int(np.searchsorted(self.at, at, "right"))
+        if passed == 0 or (at > self.at[-1] and not self.finished):
+            return None
+        return passed - 1
 
     def cell(self, at, category, n):
         """(images, judged) of n noises, of a category learned by then; otherwise None."""
         index = self.index(at)
-        if index is None or (self.judged[index, category] < 0).all():
+        if index is None or category >= len(self.names):
             return None
-        return self.images[index, category, :n], self.judged[index, category, :n]
+        judged = self.judged[index, category, :n]
+        return (self.images[index, category, :n], judged) if (judged >= 0).any() else None
 
 
 def film_path(run):
@@ -63,31 +68,21 @@ def film_path(run):
 def load_films(groups, problems):
     """The films of the groups that have one. Exits if runs learn in different orders.
 
-    problems: a list, to which every film that is missing or cannot be read is added.
+    problems: a list, to which every film that is missing is added.
     """
     films = []
     for group in groups:
-        path = film_path(group.run)
         try:
             films.append(Film(group))
         except FileNotFoundError:
-            problems.append(f"{path} not found; {how_to_score(group.run)}")
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            found = f"{path} is damaged ({type(error).__name__}: {error})"
-            problems.append(f"{found}; {how_to_score(group.run)}")
+            run = group.run
+            problems.append(f"{film_path(run)} not found; {how_to_score(run)}")
     longest = max((film.names for film in films), key=len, default=[])
     for film in films:
         if film.names != longest[: len(film.names)]:
             found = f"{film.group.run.path} learns {', '.join(film.names)}"
             sys.exit(f"error: {found}, others {', '.join(longest)}; show them one at a time")
     return films
-
-
-def how_to_score(run):
-    """What writes a film and scores, in words."""
-    if run.path.is_file():
-        return "copy its run's film.npz there, which python eval.py RUN writes"
-    return f"score it with: {command('eval.py', run.path)}"
 
 
 def moments(films, least=0.0):

@@ -8,11 +8,8 @@ from matplotlib.markers import MarkerStyle
 from PIL import Image, ImageDraw, ImageFont
 from PIL.ImageColor import getrgb
 
-from support.files import writing
-
 PAPER, INK, QUIET, EMPTY, FRAME = "#ffffff", "#1b1b1d", "#66666b", "#ececee", "#ff6a13"
 FRAMED = "orange frame: a classifier takes it for another category"
-GAP, LINE = 10, 18  # pixels between columns, and of a line of text
 
 
 def strip(cell, category, columns):
@@ -33,14 +30,11 @@ def strip(cell, category, columns):
 
 
 def cells_at(films, at, categories, n):
-    """{(category, column): picture} of n images of each category by each film at a moment.
-
-    at: None: the last of each film.
-    """
+    """{(category, column): picture} of n images of each category by each film at a moment."""
     cells = {}
     for column, film in enumerate(films):
-        for category in categories[: len(film.names)]:
-            cell = film.cell(film.at[-1] if at is None else at, category, n)
+        for category in categories:
+            cell = film.cell(at, category, n)
             if cell is not None:
                 cells[category, column] = strip(cell, category, n)
     return cells
@@ -54,38 +48,46 @@ def draw(rows, columns, cells, head, note, scale=1, done=None, marked=()):
     marked: rows with a triangle before them. scale: pixels a side for each pixel of a cell, and for
     each of those in which text is measured.
     """
-    bold, plain, small = (font(size * scale, name == "bold") for size, name in FONTS)
-    gap, line = GAP * scale, LINE * scale
-    height, width = (side * scale for side in next(iter(cells.values())).shape[:2])
+    bold, plain, small = font(13 * scale, "bold"), font(13 * scale), font(10 * scale)
+    gap, line = 10 * scale, 18 * scale
     mark = 14 * scale  # room for the shape of a method
-    left = int(2 * gap + mark + max(length(bold, text) for text, _ in rows))
-    wide = gap + int(max(width, mark + max(length(bold, text) for text, _ in columns)))
-    titles = bold.getlength(head[0]) + gap + plain.getlength(head[1])
-    across = int(max(left + len(columns) * wide, left + titles + gap))
-    across = int(max(across, left + small.getlength(note) + gap))
-    heading = line * max(text.count("\n") + 1 for text, _ in columns)
-    top = 2 * line + heading + gap // 2
+    height, width = (side * scale for side in next(iter(cells.values())).shape[:2])
+
+    # Rows begin at top, columns at left; the widest text decides
+    left = int(2 * gap + mark + widest(bold, rows))
+    wide = gap + int(max(width, mark + widest(bold, columns)))
+    title = bold.getlength(head[0]) + gap
+    right = max(title + plain.getlength(head[1]), small.getlength(note)) + gap
+    lines = max(text.count("\n") + 1 for text, _ in columns)
+    top = (2 + lines) * line + gap // 2
     step = height + 3 * scale
-    picture = Image.new("RGB", (across, top + len(rows) * step + line + gap // 2), PAPER)
+    size = (left + int(max(len(columns) * wide, right)), top + len(rows) * step + line + gap // 2)
+    picture = Image.new("RGB", size, PAPER)
     ink = ImageDraw.Draw(picture)
 
     ink.text((left, gap // 2), head[0], INK, bold)
-    ink.text((left + bold.getlength(head[0]) + gap, gap // 2), head[1], QUIET, plain)
+    ink.text((left + title, gap // 2), head[1], QUIET, plain)
+    ink.text((left, picture.height - line), note, QUIET, small)
     if done is not None:
-        bar = across - left - gap
+        bar = picture.width - left - gap
         y = line + gap // 2
         ink.rectangle((left, y, left + bar, y + 3 * scale), EMPTY)
         ink.rectangle((left, y, left + int(done * bar), y + 3 * scale), INK)
+
+    def name(x, y, text, method, face):
+        """A text that begins at x, around the height y, with the shape of its method before it."""
+        if method:
+            shape(ink, method.marker, method.colour, (x + mark * 0.4, y), mark * 0.35)
+            x += mark
+        ink.text((x, y), text, INK, face, anchor="lm")
+
     for column, (text, method) in enumerate(columns):
-        y = top - heading // 2 - 2 * scale
-        named(ink, left + column * wide, y, text, method, bold, mark)
+        name(left + column * wide, top - lines * line // 2 - 2 * scale, text, method, bold)
     for row, (text, method) in enumerate(rows):
         y = top + row * step
-        named(ink, gap, y + height // 2, text, method, bold if row in marked else plain, mark)
         if row in marked:
-            tip, half = gap - 3 * scale, 4 * scale
-            middle = y + height // 2
-            ink.polygon([(2, middle - half), (tip, middle), (2, middle + half)], INK)
+            shape(ink, ">", INK, (gap // 2, y + height // 2), 3 * scale)
+        name(gap, y + height // 2, text, method, bold if row in marked else plain)
         for column in range(len(columns)):
             x = left + column * wide
             if (row, column) in cells:
@@ -93,29 +95,17 @@ def draw(rows, columns, cells, head, note, scale=1, done=None, marked=()):
                 picture.paste(image.resize((width, height), Image.Resampling.NEAREST), (x, y))
             else:
                 ink.rectangle((x, y, x + width - 1, y + height - 1), EMPTY)
-    ink.text((left, picture.height - line), note, QUIET, small)
     return picture
 
 
-def save(picture, path):
-    """Write a picture, and say so."""
-    with writing(path):
-        picture.save(path)
-    print(f"wrote {path}")
+def widest(face, named):
+    """How wide the widest line of all texts is. named: (text, anything) of each."""
+    return max(face.getlength(line) for text, _ in named for line in text.split("\n"))
 
 
-def named(ink, x, y, text, method, face, mark):
-    """A text that begins at x, around the height y, with the shape of its method before it."""
-    if method:
-        points = outline(method.marker) * mark * 0.35 + (x + mark * 0.4, y)
-        ink.polygon([tuple(point) for point in points], method.colour)
-        x += mark
-    ink.text((x, y), text, INK, face, anchor="lm")
-
-
-def length(face, text):
-    """How wide the widest line of a text is."""
-    return max(face.getlength(line) for line in text.split("\n"))
+def shape(ink, marker, colour, middle, radius):
+    """A marker of matplotlib in a picture of Pillow."""
+    ink.polygon([tuple(point) for point in outline(marker) * radius + middle], colour)
 
 
 def outline(marker):
@@ -125,11 +115,8 @@ def outline(marker):
     return points / np.abs(points).max() * (1, -1)
 
 
-FONTS = [(13, "bold"), (13, "plain"), (10, "plain")]
-
-
 @functools.cache
-def font(size, bold=False):
+def font(size, weight="normal"):
     """matplotlib's own font, the same on every machine."""
-    face = font_manager.FontProperties(weight="bold" if bold else "normal")
+    face = font_manager.FontProperties(weight=weight)
     return ImageFont.truetype(font_manager.findfont(face), size)

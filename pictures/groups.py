@@ -1,109 +1,111 @@
 """Runs read and put together for pictures: those that differ only in the seed are one group."""
 
-import functools
 import json
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
-from common import data_options
-from pictures.methods import describe, order
-from scoring.runs import Run, find_runs, no_run
+from pictures.canvas import reading
+from pictures.methods import Method, describe, order
+from scoring.runs import Run, command, find_runs, no_run
 from scoring.tables import labels_of
 
 DASHES = ["-", "--", ":", "-."]
 
 
+@dataclass(frozen=True, eq=False)
 class Group:
     """Runs that differ only in the seed, lowest seed first.
 
-    look: its Method. options: those in which it differs from other groups. dash: of its lines,
-    which tells it from groups of the same method.
+    options: those in which it differs from other groups, in words. dash: of its lines, which tells
+    it from groups of the same method.
     """
 
-    def __init__(self, runs, look, options, dash):
-        self.runs = sorted(runs, key=lambda run: run.seed)
-        self.run = self.runs[0]
-        self.look, self.options, self.dash = look, options, dash
-        self.label = f"{look.short} {options}".strip()
-        self.heading = f"{look.short}\n{options}".strip()
-        self.arguments = self.run.arguments
-        self.tasks = self.run.tasks
-        self.iters = self.run.iters
-        self.categories_per_task = self.run.categories_per_task
+    runs: list
+    look: Method
+    options: str
+    dash: str
 
-    @functools.cached_property
-    def names(self):
-        """Names of the categories that it learns, in their order."""
-        count = self.tasks * self.categories_per_task
-        return (self.run.names() or list(map(str, range(count))))[:count]
+    @property
+    def run(self):
+        """The run that stands for the group where only one is shown."""
+        return self.runs[0]
+
+    @property
+    def label(self):
+        return f"{self.look.name} {self.options}".strip()
+
+    @property
+    def heading(self):
+        """The label on two lines."""
+        return f"{self.look.name}\n{self.options}".strip()
 
 
-def find_groups(paths, problems, copies=False):
-    """The runs at or below paths, grouped, in the order of the paper's methods.
+def find_groups(paths):
+    """The runs at or below paths, and copies of eval.json, as groups in the order of the paper.
 
-    problems: a list, to which every run that cannot be read is added. copies: whether paths may
-    name copies of eval.json too.
+    Exits where they cannot be told apart, or drawn together.
     """
-    groups, data = {}, set()
-    files = [Path(path) for path in paths if str(path).endswith(".json")]
-    folders = find_runs(paths)
-    if files and not copies:
-        sys.exit(f"error: {files[0]} holds only scores, expected runs")
-    for path in folders + files:
-        try:
+    copies = [Path(path) for path in paths if str(path).endswith(".json")]
+    groups = {}
+    for path in find_runs(paths) + copies:
+        with reading(path):
             run = Run(path)
-            source = data_options({**run.arguments, "cache_dir": None})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            file = path if path in files else path / "args.json"
-            problems.append(f"{file} is not readable as ours ({type(error).__name__}: {error})")
-            continue
-        # MNIST is the same wherever it lies; scores name no folder, and hold a fingerprint instead
-        if run.arguments["dataset"] == "mnist" or files:
-            source.pop("data_dir", None)
-        data.add(json.dumps(source, sort_keys=True))
         key = json.dumps(run.own_options(), sort_keys=True)
-        for other in groups.setdefault(key, []):
-            if other.seed == run.seed:
-                found = f"{other.path} and {path} have the same options and seed"
-                sys.exit(f"error: {found}; name only one of them")
-        groups[key].append(run)
+        runs = groups.setdefault(key, {})
+        if run.seed in runs:
+            found = f"{runs[run.seed].path} and {path} have the same options and seed"
+            sys.exit(f"error: {found}; name only one of them")
+        runs[run.seed] = run
     if not groups:
         sys.exit(no_run(paths))
-    if len(data) > 1:
-        found = ", ".join(sorted(data))
-        sys.exit(f"error: runs of several data sets ({found}); draw them one at a time")
+
     rows = [json.loads(options) for options in groups]
+    data = sorted({row["dataset"] for row in rows})
+    if len(data) > 1:
+        sys.exit(f"error: runs of several data sets ({', '.join(data)}); draw them one at a time")
     looks = describe([row["method"] for row in rows])
-    found, counted = [], Counter()
+    counted = Counter()
+    found = []
     for row, label, runs in zip(rows, labels_of(rows), groups.values()):
         method = row["method"]
         options = label.removeprefix(method).strip()
         dash = DASHES[counted[method] % len(DASHES)]
         counted[method] += 1
-        found.append(Group(runs, looks[method], options, dash))
+        found.append(Group([runs[seed] for seed in sorted(runs)], looks[method], options, dash))
     return sorted(found, key=lambda group: order(group.run.method))
 
 
-def all_names(groups):
-    """Names of the categories that any of the groups learns, in the order of learning."""
-    return list(dict.fromkeys(name for group in groups for name in group.names))
+def need_runs(groups, verb):
+    """Exit where a group is a copy of scores, from which a picture cannot be drawn."""
+    for group in groups:
+        if group.run.path.is_file():
+            sys.exit(f"error: {group.run.path} holds only scores; {verb} needs runs")
 
 
-def find_name(text, names):
-    """The name of a category that is given by its name or its index; None if there is none."""
+def choose(text, names):
+    """The index of a category that is given by its name or its index; exits if there is none."""
     if text in names:
-        return text
+        return names.index(text)
     if text.isdecimal() and int(text) < len(names):
-        return names[int(text)]
-    return None
+        return int(text)
+    expected = f"expected 0 to {len(names) - 1}, or a name: {', '.join(names)}"
+    sys.exit(f"error: --category is {text}, {expected}")
+
+
+def how_to_score(run):
+    """What writes the film and the scores of a run, in words."""
+    if run.path.is_file():
+        return "copy it from its run"
+    return f"write it with: {command('eval.py', run.path)}"
 
 
 def setting(groups, seeds=True):
     """Data set and steps, for a title; and the seed shown of each group."""
-    found = {f"{group.arguments['dataset']}, {group.iters} steps a task" for group in groups}
+    runs = [group.run for group in groups]
+    found = {f"{run.arguments['dataset']}, {run.iters} steps a task" for run in runs}
     text = ", ".join(sorted(found))
     if seeds:
-        shown = sorted({group.run.seed for group in groups})
-        text += f", seed {', '.join(map(str, shown))}"
+        text += f", seed {', '.join(map(str, sorted({run.seed for run in runs})))}"
     return text

@@ -1,6 +1,5 @@
 """How pictures name each method, and by which colour and shape a reader knows it."""
 
-import ast
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +10,12 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Method:
-    """line: what it does. marker: matplotlib's. long: its name where there is room."""
+    """line: what it does, "" if that is not known. marker: matplotlib's."""
 
-    short: str
+    name: str
     line: str
     colour: str
     marker: str
-    long: str = ""
-
-    @property
-    def name(self):
-        return self.long or self.short
 
     @property
     def colour_on_dark(self):
@@ -36,18 +30,16 @@ KNOWN = {
     "rewc": Method("Rotated EWC", "the same penalty, in rotated coordinates", "#C2478F", "D"),
     "dgr": Method("Generative replay", "an old generator paints the past", "#6A51C8", "P"),
     "mergan_jtr": Method(
-        short="MeRGAN-JTR",
-        line="an old generator's images are learned with the new ones",
-        colour="#00875F",
-        marker="v",
-        long="MeRGAN, joint training with replay",
+        "MeRGAN-JTR",
+        "joint training with replay, the old generator's images among the new ones",
+        "#00875F",
+        "v",
     ),
     "mergan_ra": Method(
-        short="MeRGAN-RA",
-        line="from the same noise, paint the past as an old generator does",
-        colour="#0072B2",
-        marker="*",
-        long="MeRGAN, replay alignment",
+        "MeRGAN-RA",
+        "replay alignment, the same past as the old generator's from the same noise",
+        "#0072B2",
+        "*",
     ),
 }
 # Those of other scripts; their numbers have no common divisor, so many pairs differ
@@ -67,16 +59,8 @@ def describe(scripts):
     found = dict(KNOWN)
     for i, script in enumerate(others):
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-        found[script] = Method(script, first_line(script), colour, marker)
+        found[script] = Method(script, "", colour, marker)
     return {script: found[script] for script in scripts}
-
-
-def first_line(script):
-    """The first line of a script's docstring, empty where there is none."""
-    path = ROOT / f"{script}.py"
-    if not script.isidentifier() or not path.exists():
-        return ""
-    return (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n")[0]
 
 
 def order(script):

@@ -1,84 +1,61 @@
-"""Images of chosen categories by one saved generator."""
+"""Images of chosen categories by one saved generator, as eval.py draws them."""
 
-import math
 import sys
 
 import torch
 from torchvision.utils import save_image
 
 from common import pixels, save_rows
-from pictures.groups import find_name
+from pictures.canvas import reading, save
+from pictures.groups import choose
 from scoring.drawing import SavedGenerator, whole_groups
-from support.files import writing
-
-JPEG_SIDE = 65_500  # pixels: libjpeg's most
-MARGIN = 2  # pixels between two images
-BATCH = 256  # images drawn in one call
 
 
 def draw(path, output, categories, n, seed, interpolate):
-    """A row a category, or a square of one, from the same z for each, with standing statistics.
+    """A row a category, or a square of one, from the same z for each. Writes the file output.
 
-    Writes the file output. path: a run or a snapshot. categories: names or indices, or ["all"]. n:
-    images of each. interpolate: n steps from one z to another. Of dgr.py, images that its solver
-    takes for them.
+    path: a run or a snapshot. categories: names or indices, or ["all"]. n: images of each; of
+    dgr.py, images that its solver takes for them. interpolate: n steps from one z to another.
     """
-    generator, chosen = load(path, categories, standing=True)
-    square = len(chosen) == 1 and not interpolate
-    columns = round(n**0.5) if square else n
-    side = max(columns, math.ceil(len(chosen) * n / columns))
-    side = side * (generator.generator.config["image_size"] + MARGIN) + MARGIN
-    if output.suffix != ".png" and side > JPEG_SIDE:
-        found = f"{output} would have {side} pixels a side, and a JPEG holds {JPEG_SIDE}"
-        sys.exit(f"error: {found}; lower -n, name it .png, or name a folder/ for single images")
-    if generator.solver is None:
-        images = [draw_same(generator, category, n, seed, interpolate) for category in chosen]
-    elif interpolate:
+    generator, chosen = load(path, categories, standing=interpolate)
+    if interpolate and generator.solver is not None:
         sys.exit(f"error: --interpolate: {path} cannot be asked for a category; leave it out")
-    else:
-        images = [draw_as_scored(generator, category, n, seed) for category in chosen]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    several = {"nrow": columns, "padding": MARGIN, "normalize": True, "value_range": (-1, 1)}
-    with writing(output):
-        save_image(torch.cat(images), output, **several)
-    print(f"wrote {output}")
+    take = interpolated if interpolate else drawn
+    images = torch.cat([take(generator, category, n, seed) for category in chosen])
+    square = len(chosen) == 1 and not interpolate
+    layout = {"nrow": round(n**0.5) if square else n, "normalize": True, "value_range": (-1, 1)}
+    save(output, lambda file: save_image(images, file, format="png", **layout))
 
 
 def export(path, folder, categories, n, seed):
-    """Single images as eval.py draws them: <category>/0001.png and so on in the folder."""
-    generator, chosen = load(path, categories, standing=False)
+    """The same images one by one: <category>/0001.png and so on in the folder."""
+    generator, chosen = load(path, categories)
     for category in chosen:
-        images = pixels(draw_as_scored(generator, category, n, seed))
         place = folder / generator.categories[category].replace("/", "_")
         place.mkdir(parents=True, exist_ok=True)
+        images = pixels(drawn(generator, category, n, seed))
         for number, image in enumerate(images, start=1):
             save_rows(image[None, None], place / f"{number:04d}.png")
     print(f"wrote {n} images of each category into {folder}")
 
 
-def load(path, categories, standing):
+def load(path, categories, standing=False):
     """The saved generator of a run or a snapshot, and the indices of the categories chosen; exits
     with one line if it cannot be read, or has not learned one of them.
     """
-    path = newest(path) if path.is_dir() else path
-    try:
-        generator = SavedGenerator.load(path, standing=standing)
-    except FileNotFoundError:
-        expected = "expected a run directory or a snapshot (task_<n>.pt) in one"
-        sys.exit(f"error: {path} not found; {expected}")
-    except Exception as error:
-        sys.exit(f"error: {path} is damaged or not ours ({type(error).__name__})")
+    generator = load_generator(newest(path) if path.is_dir() else path, standing)
     if categories == ["all"]:
         return generator, generator.seen
     names = [generator.categories[category] for category in generator.seen]
-    chosen = []
-    for text in categories:
-        name = find_name(text, generator.categories)
-        if name not in names:
-            known = ", ".join(names)
-            sys.exit(f"error: --category {text} is not among those that {path} has seen: {known}")
-        chosen.append(generator.categories.index(name))
-    return generator, chosen
+    return generator, [generator.seen[choose(text, names)] for text in categories]
+
+
+def load_generator(path, standing=False):
+    """A saved generator; exits with one line if it cannot be read."""
+    if not path.is_file():
+        sys.exit(f"error: {path} not found; expected a run, or a snapshot (task_<n>.pt) in one")
+    with reading(path):
+        return SavedGenerator.load(path, standing=standing)
 
 
 def newest(folder):
@@ -88,23 +65,24 @@ def newest(folder):
     return folder / f"task_{max(tasks, default=1)}.pt"
 
 
-@torch.no_grad()
-def draw_same(generator, category, n, seed, interpolate):
-    """n images of a category, each by itself, from z that are the same for every category."""
-    random = torch.Generator().manual_seed(seed)
-    z = torch.randn(n, generator.latent_dim, generator=random)
-    if interpolate:  # along the great circle, as the norm of z hardly varies
-        angle = torch.arccos(torch.cosine_similarity(z[0], z[-1], dim=0))
-        t = torch.linspace(0, 1, n)[:, None]
-        z = (torch.sin((1 - t) * angle) * z[0] + torch.sin(t * angle) * z[-1]) / torch.sin(angle)
-    y = torch.tensor([category])
-    return torch.cat([generator.generator(some, y) for some in z.split(256)])
-
-
-def draw_as_scored(generator, category, n, seed):
-    """n images of a category as eval.py draws them; exits if a solver finds fewer."""
+def drawn(generator, category, n, seed):
+    """n images of a category, float [n, C, S, S]; exits if a solver finds fewer."""
     images = generator.draw(category, whole_groups(n), seed)[:n]
     if len(images) < n:
         name = generator.categories[category]
         sys.exit(f"error: its solver takes fewer than {n} images for category {name}; lower -n")
     return images
+
+
+@torch.no_grad()
+def interpolated(generator, category, n, seed):
+    """n images of a category on the way from one z to another, float [n, C, S, S].
+
+    The way is a part of a great circle, as the norm of z hardly varies.
+    """
+    random = torch.Generator().manual_seed(seed)
+    first, last = torch.randn(2, generator.latent_dim, generator=random)
+    angle = torch.arccos(torch.cosine_similarity(first, last, dim=0))
+    t = torch.linspace(0, 1, n)[:, None]
+    z = (torch.sin((1 - t) * angle) * first + torch.sin(t * angle) * last) / torch.sin(angle)
+    return generator.generator(z, torch.tensor([category]))

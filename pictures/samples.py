@@ -3,6 +3,7 @@
 import sys
 
 from pictures import grid
+from pictures.canvas import save
 from pictures.film import names_of
 from pictures.groups import setting
 
@@ -12,15 +13,20 @@ def draw(films, output, problems):
 
     problems: a list, to which runs that are not finished are added.
     """
-    finished = [film for film in films if film.at[-1] == film.tasks]
     for film in films:
-        if film not in finished:
+        if not film.finished:
             problems.append(f"{film.group.run.path} is not finished, so samples leaves it out")
-    if not finished:
+    films = [film for film in films if film.finished]
+    if not films:
         sys.exit("error: no run is finished; samples shows what is painted after the last task")
-    names, groups = names_of(finished), [film.group for film in finished]
-    cells = grid.cells_at(finished, None, range(len(names)), finished[0].images.shape[2])
-    rows = [(name, None) for name in names]
-    columns = [(group.heading, group.look) for group in groups]
-    head = "what is painted of each category", f"after the last task ({setting(groups)})"
-    grid.save(grid.draw(rows, columns, cells, head, grid.FRAMED, scale=2), output / "samples.png")
+    names, groups = names_of(films), [film.group for film in films]
+    tasks, n = max(film.tasks for film in films), films[0].images.shape[2]
+    picture = grid.draw(
+        rows=[(name, None) for name in names],
+        columns=[(group.heading, group.look) for group in groups],
+        cells=grid.cells_at(films, tasks, range(len(names)), n),
+        head=("what is painted of each category", f"after the last task ({setting(groups)})"),
+        note=grid.FRAMED,
+        scale=2,
+    )
+    save(output / "samples.png", lambda file: picture.save(file, "PNG"))

@@ -9,7 +9,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, metrics, run_script
+from conftest import ROOT, metrics
+from made_up import failure, figures_main
 
 from pictures import losses
 from pictures.groups import find_groups
@@ -31,8 +32,8 @@ def runs(finished, tmp_path):
 def drawn_lines(runs, tmp_path, monkeypatch):
     """{(method, title of the column): {label: points}} of losses.png."""
     figures = []
-    monkeypatch.setattr(losses, "save", lambda figure, path: figures.append(figure))
-    losses.draw(find_groups([runs], []), tmp_path, [])
+    monkeypatch.setattr(losses, "save_figure", lambda figure, path: figures.append(figure))
+    losses.draw(find_groups([runs]), tmp_path)
     axes = np.array(figures[0].axes).reshape(-1, 4)
     titles = [ax.get_title() for ax in axes[0]]
     found = {}
@@ -68,14 +69,14 @@ def test_losses_of_a_run_that_is_training(runs, tmp_path, monkeypatch):
     assert ("Joint training", "critic") not in found
 
 
-def test_losses_without_a_log_end_in_one_line(runs, tmp_path):
+def test_losses_without_a_log_end_in_one_line(runs, tmp_path, capsys):
     for method in ("joint", "mergan_ra", "mergan_jtr"):
         (runs / method / "metrics.jsonl").write_bytes(b"")
-    done = run_script("figures", "losses", runs, "-o", tmp_path)
-    assert done.returncode == 1 and "no loss is logged yet" in done.stderr
+    (line,) = failure(capsys, "losses", runs, "-o", tmp_path)
+    assert "no loss is logged yet" in line
     (runs / "joint" / "metrics.jsonl").write_bytes(b"{}\nno line\n")
-    done = run_script("figures", "losses", runs, "-o", tmp_path)
-    assert done.returncode == 1 and "joint/metrics.jsonl" in done.stderr
+    (line,) = failure(capsys, "losses", runs, "-o", tmp_path)
+    assert f"{runs}/joint/metrics.jsonl is damaged or not ours (" in line
 
 
 # --------------------------------------------------------------------------------------------------
@@ -94,15 +95,10 @@ def events(run):
     return found
 
 
-def tensorboard(*options):
-    done = run_script("figures", "tensorboard", *options)
-    assert done.returncode == 0, done.stderr
-
-
 def test_tensorboard_holds_every_line_of_the_log_once(runs):
     pytest.importorskip("tensorboard")
-    tensorboard(runs)
-    tensorboard(runs)
+    assert figures_main("tensorboard", runs) is None
+    assert figures_main("tensorboard", runs) is None
     for method in ("joint", "mergan_ra"):
         log = metrics(runs / method)
         found = events(runs / method)
@@ -127,9 +123,6 @@ def test_tensorboard_follows_a_run_that_goes_back_to_its_checkpoint(runs):
     )
     try:
         assert "wrote 5 lines" in following.stdout.readline()
-        # A second start while the first one follows writes nothing
-        second = run_script("figures", "tensorboard", run)
-        assert second.returncode == 1 and "another process writes" in second.stderr
         # The run was stopped, and repeats steps 4 and 5 with other values
         other = [json.dumps(json.loads(line) | {"critic": 7.0}).encode() + b"\n" for line in lines]
         log.write_bytes(b"".join(lines[:3] + other[3:8]))
@@ -166,15 +159,6 @@ def test_ctrl_c_ends_following(runs):
         assert following.returncode == 0
     finally:
         following.kill()
-
-
-def test_without_tensorboard_one_line_says_how_to_install_it(runs):
-    hide = "import sys; sys.modules['tensorboard'] = None; import figures; figures.main()"
-    command = [sys.executable, "-c", hide, "tensorboard", str(runs)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: figures.py tensorboard needs tensorboard; install it")
-    assert len(done.stderr.splitlines()) == 1
 
 
 # --------------------------------------------------------------------------------------------------
