@@ -76,7 +76,7 @@ def draw(groups, output, category, tasks, data_dir, cache_dir):
     dots = [plt.scatter([], [], s=2, color=colour, linewidths=0) for colour in COLOURS.values()]
     below = {"loc": "outside lower center", "ncols": 2, "markerscale": 4, "fontsize": 9}
     figure.legend(dots, COLOURS.keys(), **below)
-    title = f"real and generated images of {loaded.names[category]}, as a classifier sees them"
+    title = f"real and generated images of {reference.names[category]}, as a classifier sees them"
     figure.suptitle(f"{title} (t-SNE)\n{setting(groups)}", fontsize=10)
     save_figure(figure, output / "tsne.png")
 
