@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pictures.canvas import reading
-from pictures.methods import Method, describe, order
+from pictures.methods import Method, describe
 from scoring.runs import Run, command, find_runs, no_run
-from scoring.tables import labels_of
+from scoring.tables import labels_of, place
 
 DASHES = ["-", "--", ":", "-."]
 
@@ -74,7 +74,7 @@ def find_groups(paths):
         dash = DASHES[counted[method] % len(DASHES)]
         counted[method] += 1
         found.append(Group([runs[seed] for seed in sorted(runs)], looks[method], options, dash))
-    return sorted(found, key=lambda group: order(group.run.method))
+    return sorted(found, key=lambda group: place(group.run.method))
 
 
 def need_runs(groups, verb):

@@ -61,9 +61,3 @@ def describe(scripts):
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
         found[script] = Method(script, "", colour, marker)
     return {script: found[script] for script in scripts}
-
-
-def order(script):
-    """A key that sorts known scripts in the paper's order, and others behind them by name."""
-    known = list(KNOWN)
-    return (known.index(script) if script in KNOWN else len(known), script)
