@@ -16,6 +16,7 @@ import figures
 from pictures import curves, film, grid, methods
 from pictures.groups import choose, find_groups
 from pictures.scores import Scores
+from scoring.tables import place
 
 ORANGE = [255, 106, 19]
 
