@@ -38,7 +38,7 @@ def parse_args():
     add = parser.add_argument
     common.add_data_options(parser)
     # Training; defaults are the paper's or, where it is silent, those of the authors' code
-    add("--schedule", choices=("paper", "short"), help="of the next three [CPU: short]")
+    add("--schedule", choices=("paper", "short"), help="sets the next three [CPU: short]")
     add("--iters", type=int, help="generator steps per task [8000; lsun: 20000; short: 1600]")
     add("--learning-rate", type=float, help="Adam's [1e-4; short: 5e-4]")
     add("--critic-steps", type=int, help="per generator step [5; short: 2]")
@@ -234,7 +234,7 @@ def main():
             path = shlex.quote(args.run_dir)  # can be pasted, whatever its name is
             common.say(f"{path} is finished; score it with: python eval.py {path}")
     except OSError as error:
-        sys.exit(f"error: {error}; mend that, and the same command continues")
+        sys.exit(f"error: {error}; fix that, and the same command continues")
     except KeyboardInterrupt:
         sys.exit("stopped before the first step; the same command begins again")
 

@@ -40,7 +40,7 @@ def parse_args():
     add = parser.add_argument
     common.add_data_options(parser)
     # Training; defaults are the paper's or, where it is silent, those of the authors' code
-    add("--schedule", choices=("paper", "short"), help="of the next three [CPU: short]")
+    add("--schedule", choices=("paper", "short"), help="sets the next three [CPU: short]")
     add("--iters", type=int, help="generator steps per task [8000; lsun: 20000; short: 1600]")
     add("--learning-rate", type=float, help="Adam's [1e-4; short: 5e-4]")
     add("--critic-steps", type=int, help="per generator step [5; short: 2]")
@@ -140,7 +140,7 @@ def sample_gradients(generator, y, z, v, chunk=16):
 
     A WGAN has no likelihood. Here G(z,c) is the mean of a Gaussian of unit variance, whose Fisher
     information E[JᵀJ], J = ∂G/∂θ, is that of v·G(z,c) with v ~ N(0, I). The penalty then is the
-    quadratic approximation around θ* of MeRGAN-RA's ½‖G_t(z,c) − G_{t−1}(z,c)‖².
+    diagonal of the quadratic approximation around θ* of MeRGAN-RA's ½‖G_t(z,c) − G_{t−1}(z,c)‖².
     y: int64 [K], the categories; z: [N, latent_dim] and v: [N, C, H, W], the same for each of them.
     The generator has to be in evaluation mode: batch norm then applies its standing statistics as
     constants, so an image depends only on its own z.
@@ -197,17 +197,17 @@ class Rotations(nn.Module):
         for layer, i, first, second in zip(self.layers, self.positions, self.first, self.second):
             x = rotated[i]
             samples = x.shape[: x.dim() - layer.weight.dim()]
-            pixels = x.reshape(*samples, *layer.weight.shape[:2], -1)
+            kernel = x.reshape(*samples, *layer.weight.shape[:2], -1)
             with torch.autocast(x.device.type, enabled=False):
-                pixels = torch.einsum("...ijs,ip,jq->...pqs", pixels, first, second)
-            rotated[i] = pixels.reshape(x.shape)
+                kernel = torch.einsum("...ijs,ip,jq->...pqs", kernel, first, second)
+            rotated[i] = kernel.reshape(x.shape)
         return rotated
 
     def turn(self, generator, y, z, v, chunk=256):
         """Measure L and M over the categories y, and take their eigenvectors.
 
-        The arguments are as in sample_gradients(), with other samples: M has a null space for those
-        of which it is measured, where their Fisher information would be 0.
+        The arguments are as in sample_gradients(), with other samples: the Fisher information of
+        the same ones would be 0 in the null space of M.
         """
         inputs = {}
         outputs = {}
@@ -222,8 +222,8 @@ class Rotations(nn.Module):
         of_outputs = [0] * len(self.layers)
         for category in y.split(1):
             for some_z, some_v in zip(z.split(chunk), v.split(chunk)):
-                likelihood = (generator(some_z, category) * some_v).sum()
-                deltas = torch.autograd.grad(likelihood, [outputs[layer] for layer in self.layers])
+                projection = (generator(some_z, category) * some_v).sum()
+                deltas = torch.autograd.grad(projection, [outputs[layer] for layer in self.layers])
                 for i, (layer, delta) in enumerate(zip(self.layers, deltas)):
                     of_inputs[i] = of_inputs[i] + covariance(inputs[layer])
                     of_outputs[i] = of_outputs[i] + covariance(delta)
@@ -395,7 +395,7 @@ def main():
             path = shlex.quote(args.run_dir)  # can be pasted, whatever its name is
             common.say(f"{path} is finished; score it with: python eval.py {path}")
     except OSError as error:
-        sys.exit(f"error: {error}; mend that, and the same command continues")
+        sys.exit(f"error: {error}; fix that, and the same command continues")
     except KeyboardInterrupt:
         sys.exit("stopped before the first step; the same command begins again")
 

@@ -17,11 +17,12 @@ from support.progress import progress
 SPLITS = ("test", "train")
 
 
-def score_snapshot(path, reference, categories, samples, standing=False):
+def score_snapshot(path, reference, num_categories, samples, standing=False):
     """Accuracy, FID and diversity of one saved generator, by category and over all of them.
 
-    Each image is drawn once for all three. samples: images drawn of each category; categories: how
-    many the whole run learns, which share FID's images. standing: draw with standing statistics.
+    Each image is drawn once for all three. samples: images drawn of each category; num_categories:
+    how many the whole run learns, which share FID's images. standing: draw with standing
+    statistics.
     Returns lists with an entry for each category of the data, None where it was not seen, or where
     a solver finds too few images for FID.
     """
@@ -36,7 +37,7 @@ def score_snapshot(path, reference, categories, samples, standing=False):
         scores["accuracy"][category] = right
 
         # As many generated as real images, on both sides of diversity and of FID
-        n = reference.count(category, categories, samples)
+        n = reference.count(category, num_categories, samples)
         counts.append(n)
         spread = metrics.mean_distance(judged[:n]) if len(images) > 1 else 0.0
         real_spread = reference.real_distance(category, n)

@@ -11,7 +11,7 @@ import torch
 from support.files import CannotWrite, write, writing
 
 ROOT = Path(__file__).resolve().parent.parent
-# The code of scores: where one of these files is edited, all scores are computed anew
+# The code of scores, and what lies beside it: an edit of any of it computes all scores anew
 CODE = [ROOT / "common.py", ROOT / "support/layers.py", *sorted(ROOT.glob("scoring/*.py"))]
 
 

@@ -76,7 +76,7 @@ def final_scores(result):
         f"FID ({features}) test": result["fid"]["test"]["all"],
         f"FID ({features}) train": result["fid"]["train"]["all"],
         "reverse accuracy %": result["reverse_accuracy"],
-        "learned %": learned(tasks),
+        "learned %": learned(tasks),  # which older scores do not hold
         "forgetting": result["forgetting"],
         "backward transfer": result["backward_transfer"],
         "diversity": mean(result["diversity"]),

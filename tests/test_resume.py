@@ -270,7 +270,7 @@ def test_a_write_that_fails_names_the_file_and_the_run_continues_when_there_is_r
     with files_of_at_most(size):
         message = call_main(sft, *options)
     assert message.startswith(f"error: {tmp_path / name} cannot be written (")
-    assert message.endswith("); mend that, and the same command continues")
+    assert message.endswith("); fix that, and the same command continues")
     assert "\n" not in message
     assert contents(tmp_path)[Path("checkpoint.pt")] == before
 
