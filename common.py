@@ -21,9 +21,15 @@ from datafiles.checks import LEAST, constant_notes
 from datafiles.idx import open_idx
 from datafiles.layout import find_folders
 from datafiles.lsun import find_lsun
-from datafiles.names import check_path, parse_categories
+from datafiles.names import parse_categories
 from datafiles.official import open_official
-from support.files import say, use_any_encoding, write, writing  # noqa: F401, for the scripts
+from support.files import (  # noqa: F401, for the scripts
+    check_path,
+    say,
+    use_any_encoding,
+    write,
+    writing,
+)
 from support.graph import CudaGraph, can_capture  # noqa: F401, for the scripts
 from support.layers import LayerNorm, LeakyReLU, ReLU, convolve
 from support.resume import hold_directory, parse, read_checkpoint  # noqa: F401, for the scripts

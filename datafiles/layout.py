@@ -32,13 +32,13 @@ from datafiles.folders import (
     suffix,
 )
 from datafiles.names import (
-    control_characters,
     in_other_capitals,
     match,
     natural_order,
     shorten,
     write_categories,
 )
+from support.files import control_characters
 
 # The names of splits, in any case
 SPELLINGS = {

@@ -7,6 +7,8 @@ import shlex
 import sys
 import unicodedata
 
+from support.files import control_characters
+
 
 def parse_categories(text):
     """The names in --categories, separated by commas; a name with a comma stands in double quotes.
@@ -35,20 +37,6 @@ def write_categories(names, most=30):
     row = io.StringIO()
     csv.writer(row, lineterminator="").writerow(names)
     return f"--categories={shlex.quote(row.getvalue())}"
-
-
-def control_characters(text):
-    """Whether a text holds a line end or another control character."""
-    return any(unicodedata.category(character) == "Cc" for character in text)
-
-
-def check_path(option, path):
-    """Exit if a control character is in a path, as at the ends of a list's lines from Windows."""
-    if control_characters(str(path)):
-        sys.exit(
-            f"error: {option} is {str(path)!r}, expected no control characters; "
-            "if it comes from a file, save that with Unix line ends"
-        )
 
 
 def composed(name):

@@ -1,6 +1,6 @@
 """What commands stand on, whatever the method.
 
-files      files that are whole or not there at all, locks, lines that are printed
+files      paths, files that are whole or not there at all, locks, lines that are printed
 resume     how a run continues
 progress   how far a loop has come
 layers     layers of the critics with a cheap second derivative

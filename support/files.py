@@ -1,9 +1,10 @@
-"""Files that are whole or not there at all, locks, and lines that are printed."""
+"""Paths, files that are whole or not there at all, locks, and lines that are printed."""
 
 import contextlib
 import errno
 import os
 import sys
+import unicodedata
 
 try:
     import fcntl
@@ -57,6 +58,20 @@ def hold_lock(path):
             raise BlockingIOError(error.errno, "held by another process", str(path)) from error
         return None
     return file
+
+
+def control_characters(text):
+    """Whether a text holds a line end or another control character."""
+    return any(unicodedata.category(character) == "Cc" for character in text)
+
+
+def check_path(option, path):
+    """Exit if a control character is in a path, as at the ends of a list's lines from Windows."""
+    if control_characters(str(path)):
+        sys.exit(
+            f"error: {option} is {str(path)!r}, expected no control characters; "
+            "if it comes from a file, save that with Unix line ends"
+        )
 
 
 def say(line):

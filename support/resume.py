@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 
-from datafiles.names import check_path
-from support.files import hold_lock, say, write
+from support.files import check_path, hold_lock, say, write
 
 # Options that change no result
 MAY_DIFFER = {"run_dir", "data_dir", "cache_dir", "device", "hardware", "cuda_graph"}

@@ -49,7 +49,7 @@ def test_data_files_stand_on_files_and_progress_only(module):
 def test_common_stands_on_files_data_and_layers_and_prepare_stands_on_common():
     roots = {name.split(".")[0] for name in GRAPH["common"]}
     assert roots == {"datafiles", "support"}
-    assert GRAPH["support.resume"] == {"support.files", "datafiles.names"}
+    assert GRAPH["support.resume"] == {"support.files"}
     for name in ("files", "graph", "layers", "progress"):
         assert not GRAPH[f"support.{name}"]
     assert "common" in GRAPH["prepare"]
