@@ -31,7 +31,6 @@ from support.files import (  # noqa: F401, for the scripts
     writing,
 )
 from support.graph import CudaGraph, can_capture  # noqa: F401, for the scripts
-from support.layers import LayerNorm, LeakyReLU, ReLU, convolve
 from support.resume import hold_directory, parse, read_checkpoint  # noqa: F401, for the scripts
 
 # --------------------------------------------------------------------------------------------------
@@ -223,12 +222,12 @@ class DownBlock(ResidualBlock):
         super().__init__(num_in, num_in, num_out, norm)
 
     def forward(self, x):
-        h = convolve(self.convs[0], ReLU.apply(self.norms[0](x)))
+        h = F.relu(self.norms[1](self.convs[0](F.relu(self.norms[0](x)))))
         # A 3×3 convolution and the average over 2×2 pixels are, in one, a 4×4 convolution with
         # stride 2, less than half the work. Its weight averages the 3×3 weight in four places.
         weight = F.avg_pool2d(self.convs[1].weight, 2, stride=1, padding=1)
-        h = convolve(self.convs[1], ReLU.apply(self.norms[1](h)), weight, stride=2)
-        return convolve(self.shortcut, F.avg_pool2d(x, 2)) + h
+        h = F.conv2d(h, weight, self.convs[1].bias, stride=2, padding=1)
+        return self.shortcut(F.avg_pool2d(x, 2)) + h
 
 
 class ResNetGenerator(Generator):
@@ -258,6 +257,31 @@ class ResNetGenerator(Generator):
 
 # --------------------------------------------------------------------------------------------------
 # Critics
+
+
+class LeakyReLU(torch.autograd.Function):
+    """Leaky ReLU 0.2, to the bit PyTorch's.
+
+    Its second derivative is zero everywhere. Its backward pass returns None there, where PyTorch's
+    returns zeros, so that no convolution of the gradient penalty is computed only to add zeros.
+    """
+
+    generate_vmap_rule = True  # for gradients of single samples
+
+    @staticmethod
+    def forward(x):
+        return F.leaky_relu(x, 0.2)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+        ctx.set_materialize_grads(False)  # the layer above may have passed nothing on
+
+    @staticmethod
+    def backward(ctx, grad):
+        if grad is None:
+            return None
+        return torch.ops.aten.leaky_relu_backward(grad, ctx.saved_tensors[0].detach(), 0.2, False)
 
 
 class Critic(nn.Module):
@@ -310,11 +334,12 @@ class ResNetCritic(Critic):
     def build(self, channels, width):
         sizes = [width, 2 * width, 4 * width, 8 * width, 8 * width]
         self.conv = Projection(channels, width, 3, padding=1)
-        self.blocks = nn.ModuleList(DownBlock(n, m, LayerNorm) for n, m in zip(sizes, sizes[1:]))
+        layer_norm = functools.partial(nn.GroupNorm, 1)  # over channels, height and width
+        self.blocks = nn.ModuleList(DownBlock(n, m, layer_norm) for n, m in zip(sizes, sizes[1:]))
         return sizes[-1]
 
     def body(self, x):
-        x = convolve(self.conv, x)
+        x = self.conv(x)
         for block in self.blocks:
             x = block(x)
         return x

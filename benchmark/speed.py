@@ -56,7 +56,7 @@ def loop_critic_loss(critic, real, fake, labels, epsilon):
 
 
 def plain_leaky_relu(x):
-    """PyTorch's, in the place of that of support/layers.py."""
+    """PyTorch's, in the place of that of common.py."""
     return F.leaky_relu(x, 0.2)
 
 

@@ -133,7 +133,7 @@ def shipped_judge(dataset, names):
 
 def trained_judge(dataset, images, labels, num_categories, folder, device):
     """The judge trained on these images, kept in a file of the folder; and the file's name."""
-    code = [ROOT / "common.py", ROOT / "support" / "layers.py", Path(__file__).resolve()]
+    code = [ROOT / "common.py", Path(__file__).resolve()]
     path = folder / f"judge-{dataset}-{digest(images, labels, *code)[:8]}.pt"
     judge = Judge(num_categories, *images.shape[1:3]).eval()
     try:

@@ -3,6 +3,5 @@
 files      paths, files that are whole or not there at all, locks, lines that are printed
 resume     how a run continues
 progress   how far a loop has come
-layers     layers of the critics with a cheap second derivative
 graph      a method's update() as a CUDA graph
 """

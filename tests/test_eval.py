@@ -170,7 +170,7 @@ def test_other_real_images_or_another_judge_are_scored_anew(
 
 def test_an_edit_of_the_code_of_scores_makes_them_anew(folder, score, tmp_path, monkeypatch):
     names = {path.relative_to(ROOT).as_posix() for path in store.CODE}
-    assert {"common.py", "support/layers.py", "scoring/metrics.py", "scoring/scores.py"} < names
+    assert {"common.py", "scoring/metrics.py", "scoring/scores.py"} < names
     copies = [Path(shutil.copy(path, tmp_path)) for path in store.CODE]
     monkeypatch.setattr(real_side, "CODE", copies)
     score(folder / "one")
