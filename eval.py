@@ -2,7 +2,7 @@
 
     python eval.py runs                                # every run under runs/
     python eval.py runs/mnist__mergan_ra__1 --quick    # one run, a first look
-    python eval.py results/mnist_ten_small/*.json      # the table of copies of eval.json
+    python eval.py results/mnist/*.json                # the table of copies of eval.json
 
 Writes eval.json into each run. Lists have one entry a category, matrices one row a task; null:
 not seen, no file, or not measured.

@@ -121,9 +121,9 @@ def headline(groups, scores):
     if not kept:
         return TITLE
     (worst, loser), (best, winner) = min(kept), max(kept)
-    text = f"After the last of {groups[0].run.tasks} tasks, {loser} still paints {worst:.0f} % of "
+    text = f"After the last of {groups[0].run.tasks} tasks, {loser} still paints {worst:.1f} % of "
     text += "the earlier categories recognisably"
-    return text if best == worst else f"{text}, {winner} {best:.0f} %"
+    return text if best == worst else f"{text}, {winner} {best:.1f} %"
 
 
 def sprite(film, category, n, shown):
