@@ -313,7 +313,9 @@ def test_two_curves_tell_remembering_from_learning(visit, written):
 
 def test_the_headline_says_the_finding(visit, written, tmp_path):
     text = visit(written).locator("h1").inner_text()
-    expected = "After the last of 3 tasks, Fine-tuning still paints 85.5 % of the earlier categories"
+    expected = (
+        "After the last of 3 tasks, Fine-tuning still paints 85.5 % of the earlier categories"
+    )
     assert text == f"{expected} recognisably, my_method 95.5 %"
     write_run(tmp_path / "runs" / "sft", "sft", scored=False)
     tab = visit(write(tmp_path))
