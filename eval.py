@@ -53,6 +53,7 @@ from pathlib import Path
 import torch
 
 from common import use_any_encoding
+from scoring.drawing import one_thread
 from scoring.film import write_film
 from scoring.reference import Reference
 from scoring.runs import Run, compare_data, find_runs, no_run
@@ -196,17 +197,14 @@ def print_scores(args):
         sys.exit("error: not scored: " + "; ".join(problems))
 
 
+@one_thread()
 def main():
     use_any_encoding()
     args = parse_args()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a sum that several threads share is rounded otherwise
     try:
         print_scores(args)
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on")
-    finally:
-        torch.set_num_threads(threads)
 
 
 if __name__ == "__main__":

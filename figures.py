@@ -29,6 +29,7 @@ from pictures import canvas  # noqa: F401, first: it tells how to install what a
 from pictures import curves, evolution, forgetting, losses, page, paint, samples, tensorboard, tsne
 from pictures.film import load_films
 from pictures.groups import find_groups
+from scoring.drawing import one_thread
 from support.files import CannotWrite
 
 ALL = ("samples", "evolution", "curves", "tsne")  # what the verb all draws
@@ -149,6 +150,7 @@ def draw(verb, groups, films, args, problems):
         tsne.draw(groups, args.output, args.category, args.tasks, args.data_dir, args.cache_dir)
 
 
+@one_thread()
 def main():
     use_any_encoding()
     args = parse_args()

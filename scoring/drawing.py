@@ -1,5 +1,6 @@
 """Images of chosen categories from a saved generator."""
 
+import contextlib
 import math
 
 import torch
@@ -7,6 +8,17 @@ import torch
 from common import GROUP, load_generator, pixels
 
 PATIENCE = 4  # z for each image, where a solver has to find a category's images among all
+
+
+@contextlib.contextmanager
+def one_thread():
+    """PyTorch has one thread on the CPU: a sum that several share is rounded otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def whole_groups(n):

@@ -9,8 +9,7 @@ that a stopped command goes on.
 
 import argparse
 
-import torch
-
+from scoring.drawing import one_thread
 from scoring.judge import FOLDER
 from scoring.reference import Reference
 from scoring.store import write_json
@@ -37,6 +36,7 @@ def write_scores(data):
     print(f"wrote {path}")
 
 
+@one_thread()
 def main():
     about = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
@@ -44,7 +44,6 @@ def main():
     )
     parser.add_argument("--data-dir", default="data", help="folder of the data [%(default)s]")
     args = parser.parse_args()
-    torch.set_num_threads(1)  # the same numbers on any machine with as many instructions
     write_scores({"dataset": "mnist", "data_dir": args.data_dir})
 
 

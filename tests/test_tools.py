@@ -86,6 +86,18 @@ def test_paint_draws_the_images_that_eval_scores_one_by_one_and_in_rows(finished
             assert shown == pytest.approx(expected[column].astype(float), abs=1)
 
 
+def test_figures_draw_with_one_thread_as_eval_does(finished, tmp_path, monkeypatch):
+    """In a network of full width, several round some pixels otherwise."""
+    seen, threads = [], torch.get_num_threads()
+    monkeypatch.setattr(paint, "export", lambda *choice: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(3)
+    try:
+        assert figures_main("paint", finished("sft"), "-o", f"{tmp_path}/") is None
+        assert seen == [1] and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_paint_draws_a_square_of_one_category(finished, tmp_path):
     options = ["--category", "1", "-n", 9, "--seed", 3, "-o", tmp_path / "out.png"]
     assert figures_main("paint", finished("sft"), *options) is None
