@@ -259,7 +259,7 @@ def main():
     except OSError as error:
         sys.exit(f"error: {error}; fix that, and the same command continues")
     except KeyboardInterrupt:
-        sys.exit("stopped before the first step; the same command begins again")
+        sys.exit("stopped; the same command goes on")
 
 
 def average(tensors):
@@ -333,7 +333,8 @@ class Run:
         """
         self.task, self.last_step, self.optimizers = task, steps, optimizers
         for optimizer, state in zip(optimizers, self.checkpoint["optimizers"]):
-            optimizer.load_state_dict(state)
+            groups = optimizer.state_dict()["param_groups"]  # this machine's may differ
+            optimizer.load_state_dict(state | {"param_groups": groups})
         begin = self.checkpoint["step"]
         self.checkpoint = {"step": 0, "optimizers": []}  # the next task starts afresh
         self.timed = (time.perf_counter(), begin)

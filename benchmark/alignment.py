@@ -1,7 +1,9 @@
 """How strongly MeRGAN-RA's two losses pull at the generator, at the end of a run.
 
-    python mergan_ra.py --width 16 --iters 400 --num-tasks 9 --run-dir runs/small_equation
-    python mergan_ra.py --width 16 --iters 400 --num-tasks 9 --run-dir runs/small_code --alignment code
+    python mergan_ra.py --schedule short --width 16 --iters 400 --num-tasks 9 \\
+        --run-dir runs/small_equation
+    python mergan_ra.py --schedule short --width 16 --iters 400 --num-tasks 9 \\
+        --run-dir runs/small_code --alignment code
     python eval.py runs/small_equation runs/small_code --samples 1280
     python benchmark/alignment.py runs/small_equation runs/small_code
 

@@ -159,12 +159,13 @@ def make_photographs(folder):
 
 
 def child(command, environment):
-    """Run a command. Returns what it prints; exits where it fails."""
+    """Run a command. Returns what it prints; exits where it fails, or finds no CUDA graph."""
     words = [sys.executable, *map(str, command)]
-    done = subprocess.run(words, env=os.environ | environment, cwd=ROOT, capture_output=True)
-    if done.returncode:
-        sys.exit(f"error: {' '.join(words)} failed: {done.stderr.decode().strip()}")
-    return done.stdout.decode()
+    whole = os.environ | environment
+    done = subprocess.run(words, env=whole, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode or "warning: no CUDA graph" in done.stderr:
+        sys.exit(f"error: {' '.join(words)} failed: {done.stderr.strip()}")
+    return done.stdout
 
 
 def time_loop(args):
@@ -226,22 +227,37 @@ def main():
         loop(args)
         return
     check_loop()
-    times = {}
+    rows, failures = {}, []
     with tempfile.TemporaryDirectory() as scratch:
         photographs = Path(scratch) / "photographs"
         make_photographs(photographs)
         for _ in range(args.rounds):
-            times.setdefault(LOOP, []).append(time_loop(args))
+            base = time_loop(args)
+            add_time(rows, LOOP, base, base)
             for name, case in cases(args.device, photographs).items():
-                times.setdefault(name, []).append(time_script(*case, args, scratch))
+                try:
+                    add_time(rows, name, time_script(*case, args, scratch), base)
+                except SystemExit as error:
+                    failures.append(str(error))
+                    continue
+                write_report(args, rows)  # what follows may not come to its end
 
     print("| | ms a step | speed against the plain loop | min – max |\n| --- | --- | --- | --- |")
-    rows = {}
-    for name, milliseconds in times.items():
-        speeds = [base / ms for base, ms in zip(times[LOOP], milliseconds)]
-        rows[name] = {"ms": milliseconds, "speed": speeds}
-        middle = f"{statistics.median(milliseconds):.4g} | {statistics.median(speeds):.2f}×"
+    for name, row in rows.items():
+        speeds = row["speed"]
+        middle = f"{statistics.median(row['ms']):.4g} | {statistics.median(speeds):.2f}×"
         print(f"| {name} | {middle} | {min(speeds):.2f} – {max(speeds):.2f} |")
+    sys.exit("\n".join(failures) or None)
+
+
+def add_time(rows, name, milliseconds, base):
+    """Add a time and, in the same round, how many times as fast as the plain loop's base it is."""
+    row = rows.setdefault(name, {"ms": [], "speed": []})
+    row["ms"].append(milliseconds)
+    row["speed"].append(base / milliseconds)
+
+
+def write_report(args, rows):
     report = {
         "device": device_name(args.device),
         "threads": torch.get_num_threads(),

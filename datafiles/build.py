@@ -18,10 +18,9 @@ from PIL import UnidentifiedImageError
 
 from datafiles.checks import check_counts
 from datafiles.decode import decode
-from datafiles.fetch import reason
 from datafiles.folders import count_endings
 from datafiles.names import shorten
-from support.files import say
+from support.files import reason, say
 from support.progress import progress
 
 SPLITS = ("train", "test")

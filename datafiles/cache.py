@@ -12,8 +12,7 @@ import numpy as np
 
 from datafiles.build import build, count_files
 from datafiles.checks import check_counts
-from datafiles.fetch import reason
-from support.files import hold_lock, say
+from support.files import hold_lock, reason, say
 
 VERSION = 4  # of what a cache holds
 

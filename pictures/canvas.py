@@ -3,7 +3,7 @@
 import contextlib
 import sys
 
-from support.files import write
+from support.files import reason, write
 
 INSTALL = "install it with: python -m pip install -r requirements-extras.txt"
 try:
@@ -23,8 +23,8 @@ def reading(path):
     except FileNotFoundError:
         raise
     except Exception as error:
-        cause = str(error).partition("\n")[0]
-        sys.exit(f"error: {path} is damaged or not ours ({type(error).__name__}: {cause})")
+        cause = f"{type(error).__name__}: {reason(error)}"
+        sys.exit(f"error: {path} is damaged or not ours ({cause})")
 
 
 def save(path, make):

@@ -23,9 +23,9 @@ class Film:
     """Images by the first run of a group.
 
     at: float [M], the moments as tasks learned by then. names: of the categories that it learns.
-    images: uint8 [M, categories, n, C, S, S], always from the same n noises. judged: int16 [M,
-    categories, n], what a classifier of real images takes them for, −1 where the category was not
-    learned yet.
+    learned: int [M], how many of them it has begun by then. images: uint8 [M, categories, n, C, S,
+    S], always from the same n noises. judged: int16 [M, categories, n], what a classifier of real
+    images takes them for, −1 where there is no image.
     """
 
     def __init__(self, group):
@@ -35,6 +35,7 @@ class Film:
         path = film_path(run)
         with reading(path), np.load(path) as file:
             self.at = clock(file["moments"], run.iters)
+            self.learned = file["moments"][:, 0] * self.each
             self.images, self.judged = file["images"], file["judged"]
             self.names = [str(name) for name in file["names"]][: self.tasks * self.each]
 
@@ -54,10 +55,9 @@ class Film:
     def cell(self, at, category, n):
         """(images, judged) of n noises, of a category learned by then; otherwise None."""
         index = self.index(at)
-        if index is None or category >= len(self.names):
+        if index is None or category >= min(self.learned[index], len(self.names)):
             return None
-        judged = self.judged[index, category, :n]
-        return (self.images[index, category, :n], judged) if (judged >= 0).any() else None
+        return self.images[index, category, :n], self.judged[index, category, :n]
 
 
 def film_path(run):

@@ -15,7 +15,8 @@ FRAMED = "orange frame: a classifier takes it for another category"
 def strip(cell, category, columns):
     """Images of one category as a picture, an orange frame where the judge sees another category.
 
-    cell: (uint8 [n, C, S, S], judged [n]). Returns uint8 [height, width, 3].
+    cell: (uint8 [n, C, S, S], judged [n]), −1 where an image is missing, which gets no frame.
+    Returns uint8 [height, width, 3].
     """
     images, judged = cell
     images = np.broadcast_to(images, (len(images), 3, *images.shape[2:])).copy()
@@ -23,7 +24,7 @@ def strip(cell, category, columns):
     width = max(1, len(frame) // 24)
     frame[width:-width, width:-width] = False
     for image, seen in zip(images, judged):
-        if seen != category:
+        if seen not in (category, -1):
             image[:, frame] = np.array(getrgb(FRAME))[:, None]
     rows = images.reshape(-1, columns, *images.shape[1:])
     return np.concatenate(np.concatenate(rows.transpose(0, 1, 3, 4, 2), 1), 1)

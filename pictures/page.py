@@ -130,12 +130,13 @@ def sprite(film, category, n, shown):
     """All images of one category by one method in one image file.
 
     shown: indices of the film's moments. source: the file as a data URI. right: of each moment n
-    letters, 1 where the judge sees the category in the image; None where it is not learned yet.
+    letters: 1 where the judge sees the category in the image, 0 where it sees another, and a space
+    where there is no image. None where the category is not learned yet.
     """
     right = []
-    for judged in film.judged[shown, category, :n]:
-        seen = "".join(str(int(answer == category)) for answer in judged)
-        right.append(seen if (judged >= 0).any() else None)
+    for judged, learned in zip(film.judged[shown, category, :n], film.learned[shown]):
+        seen = "".join(" " if see < 0 else str(int(see == category)) for see in judged)
+        right.append(seen if category < learned else None)
     return {"source": data_uri(sheet(film.images[shown, category, :n])), "right": right}
 
 

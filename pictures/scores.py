@@ -38,13 +38,13 @@ class Scores:
             self.counts["inside them"] = max(max(line["fid_samples"]) for line in inside)
         self.how = {
             "FID features": fid["features"],
-            "FID images": fid["samples"],
             "samples": result["samples"],
             "statistics": result["statistics"],
             "real data and judge": result["data"],
         }
         self.final = None
         if matrix[-1]:
+            self.how[f"FID images of {len(self.names)} categories"] = fid["samples"]
             self.final = {
                 "accuracy": result["average_accuracy"][-1],
                 "older": dict(self.course(self.older)).get(run.tasks),
@@ -89,10 +89,12 @@ def read_scores(runs):
     for run in runs:
         with reading(run.scores), contextlib.suppress(FileNotFoundError):
             found[run] = Scores(run)
-    known = [scores.how for scores in found.values() if scores]
-    for name in known[0] if known else ():
-        values = dict.fromkeys(str(how[name]) for how in known)
-        if len(values) > 1:
-            different = f"{name}: {' or '.join(values)}"
+    values = {}
+    for scores in filter(None, found.values()):
+        for name, value in scores.how.items():
+            values.setdefault(name, {})[str(value)] = None
+    for name, several in values.items():
+        if len(several) > 1:
+            different = f"{name}: {' or '.join(several)}"
             sys.exit(f"error: runs scored differently ({different}); score them alike, all at once")
     return found

@@ -154,7 +154,7 @@ class Reference:
 
     def reverse_accuracy(self, images, labels, seen, whose="generated images"):
         """Percent right of the real test images of the seen categories, by a classifier trained
-        only on the given images, the judge's network and schedule. whose: the images, in words.
+        only on the given images, trained like a judge. whose: the images, in words.
 
         Also called fitting capacity, GAN-train, or classification accuracy score.
         """

@@ -11,7 +11,7 @@ from scoring.drawing import SavedGenerator, whole_groups
 from scoring.judge import embed, percent_right
 from scoring.runs import IGNORED
 from scoring.store import cached, digest
-from support.files import CannotWrite
+from support.files import CannotWrite, reason
 from support.progress import progress
 
 SPLITS = ("test", "train")
@@ -118,7 +118,7 @@ def noted(problems, place, errors=Exception):
     try:
         yield
     except errors as error:
-        text = str(error).partition("\n")[0]
+        text = reason(error)
         # Our own errors say what is wrong; of others the kind does
         if not isinstance(error, (SystemExit, CannotWrite, ValueError)):
             text = f"{type(error).__name__}: {text}"

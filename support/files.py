@@ -13,6 +13,12 @@ except ImportError:  # Windows
     import msvcrt
 
 
+def reason(error):
+    """The first line of what an exception says; its type if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class CannotWrite(OSError):
     """A file that cannot be written; the text names it and says why."""
 
@@ -23,7 +29,7 @@ def writing(path):
     try:
         yield
     except (OSError, RuntimeError) as error:  # torch.save has errors of its own
-        cause = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        cause = getattr(error, "strerror", None) or reason(error)
         raise CannotWrite(f"{path} cannot be written ({cause})") from error
 
 
@@ -54,7 +60,7 @@ def hold_lock(path):
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
     except OSError as error:
         file.close()
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLOCK):
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise BlockingIOError(error.errno, "held by another process", str(path)) from error
         return None
     return file

@@ -5,6 +5,8 @@ import warnings
 
 import torch
 
+from support.files import reason
+
 # Adam's warning, which comes before the capture
 warnings.filterwarnings("ignore", "This instance was constructed with capturable")
 
@@ -65,7 +67,6 @@ class CudaGraph:
             CudaGraph.works = False
             generator.graphsafe_set_state(before)  # the failed capture has left it half-way
             self.real_images.rewind()
-            reason = error.__context__ or error  # the capture's end fails as well
-            cause = str(reason).partition("\n")[0] or type(reason).__name__
+            cause = reason(error.__context__ or error)  # the capture's end fails as well
             text = f"warning: no CUDA graph could be captured ({cause}); each kernel is launched"
             print(text, file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from support.files import check_path, hold_lock, say, write
+from support.files import check_path, hold_lock, reason, say, write
 
 # Options that change no result
 MAY_DIFFER = {"run_dir", "data_dir", "cache_dir", "device", "hardware", "cuda_graph"}
@@ -80,8 +80,7 @@ def hold_directory(directory, args, at_end):
         checkpoint = directory / "checkpoint.pt"
         if checkpoint.exists():
             sys.exit(f"error: {checkpoint} has no args.json beside it; restore it, or delete both")
-        text = json.dumps(given, indent=2) + "\n"
-        write(directory / "args.json", lambda file: file.write_text(text))
+        write_arguments(directory, given)
         return
     advice = "choose another, or delete the run"
     if found.get("method") != args.method:
@@ -96,6 +95,17 @@ def hold_directory(directory, args, at_end):
     if differing:
         sys.exit(f"error: {where} holds another run ({'; '.join(differing)}); {advice}")
 
+    # A run names every machine that it has had
+    machines = found["hardware"].split(", then ")
+    if args.hardware not in machines:
+        machines.append(args.hardware)
+        write_arguments(directory, found | {"hardware": ", then ".join(machines)})
+
+
+def write_arguments(directory, given):
+    text = json.dumps(given, indent=2) + "\n"
+    write(directory / "args.json", lambda file: file.write_text(text))
+
 
 def read_checkpoint(path):
     """The last checkpoint of a run, or its beginning."""
@@ -107,5 +117,5 @@ def read_checkpoint(path):
         found = torch.load(path, map_location="cpu", weights_only=True)
         return {name: found[name] for name in state}
     except Exception as error:
-        cause = str(error).partition("\n")[0] or type(error).__name__
-        sys.exit(f"error: {path} is damaged or not ours ({cause}); restore it, or delete the run")
+        found = f"{path} is damaged or not ours ({reason(error)})"
+        sys.exit(f"error: {found}; restore it, or delete the run")

@@ -269,9 +269,11 @@ def test_on_a_gpu_replayed_steps_agree_with_ordinary_ones(
     """Losses within 1 % over two tasks of seven steps: equal random numbers, sums in any order."""
     script = importlib.import_module(method)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    monkeypatch.setattr(common.CudaGraph, "works", True)
     for name in ("auto", "off"):
         options = ["--iters", 7, "--num-tasks", 2, "--device", "cuda", "--cuda-graph", name]
         assert call_main(script, *tiny_options(method, tmp_path / name), *options) is None
+    assert common.CudaGraph.works  # no capture has failed
     for ours, theirs in zip(metrics(tmp_path / "auto"), metrics(tmp_path / "off"), strict=True):
         for name in ("critic", "gradient_penalty", "generator"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-2, abs=1e-3)
@@ -281,7 +283,8 @@ def test_on_a_gpu_replayed_steps_agree_with_ordinary_ones(
 
 
 @needs_cuda
-def test_on_a_gpu_a_replay_draws_the_random_numbers_of_its_seed():
+def test_on_a_gpu_a_replay_draws_the_random_numbers_of_its_seed(monkeypatch):
+    monkeypatch.setattr(common.CudaGraph, "works", True)
     images, labels = torch.zeros(4, 1, 32, 32, dtype=torch.uint8), torch.tensor([0, 0, 1, 1])
     real_images = common.RealImages(images, labels, torch.device("cuda"))
 
@@ -295,7 +298,9 @@ def test_on_a_gpu_a_replay_draws_the_random_numbers_of_its_seed():
             rows.append(iterate()["x"].clone())
         return torch.stack(rows).cpu()
 
-    ordinary, replayed = drawn(update), drawn(common.CudaGraph(update, real_images))
+    graph = common.CudaGraph(update, real_images)
+    ordinary, replayed = drawn(update), drawn(graph)
+    assert graph.graph is not None
     torch.testing.assert_close(replayed, ordinary, rtol=0, atol=0)
     assert len({tuple(row.tolist()) for row in replayed}) == 8
 
@@ -305,7 +310,8 @@ def test_on_a_gpu_a_run_continues_from_its_checkpoint(train, tmp_path):
     # Replays before and after the kill
     options = ["--device", "cuda", "--iters", 12, "--checkpoint-every", 5]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert train("mergan_ra", whole, *options).returncode == 0
+    done = train("mergan_ra", whole, *options)
+    assert done.returncode == 0 and "no CUDA graph" not in done.stderr
     killed = train("mergan_ra", parts, *options, at=("task_2_step_000008.png", signal.SIGKILL))
     assert killed.returncode == -signal.SIGKILL
     assert train("mergan_ra", parts, *options).returncode == 0

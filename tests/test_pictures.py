@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from PIL import Image, ImageSequence
 
 import figures
-from pictures import curves, film, grid, methods
+from pictures import curves, film, grid, methods, page
 from pictures.groups import choose, find_groups
 from pictures.scores import Scores
 from scoring.tables import place
@@ -150,6 +150,22 @@ def test_samples_are_those_of_the_film_after_the_last_task(made, tmp_path, grids
     assert framed == [[True] * 5, [False, True, False, False, False]]
     assert not any((cells[2, 1] == ORANGE).all(-1).flat)  # the newest is recognised
     assert Image.open(tmp_path / "samples.png").width > 3 * 5 * 64
+
+
+def test_an_image_that_a_solver_did_not_find_is_black_without_a_frame(runs, tmp_path, grids):
+    """dgr.py; also where all images of a category that was learned are missing."""
+    path = runs / "sft" / "film.npz"
+    with np.load(path) as file:
+        parts = dict(file)
+    parts["judged"][-1, :2] = -1
+    parts["images"][-1, :2] = 0
+    np.savez(path, **parts)
+    assert figures_main("samples", runs, "-o", tmp_path) is None
+    cells = grids[0]["cells"]
+    assert not cells[0, 1].any() and not cells[1, 1].any() and cells[2, 1].any()
+    (found,) = film.load_films(find_groups([runs / "sft"]), [])
+    assert page.sprite(found, 0, 2, [0, 8])["right"] == ["11", "  "]
+    assert page.sprite(found, 2, 2, [0, 8])["right"] == [None, "11"]
 
 
 def test_evolution_shows_a_category_from_its_task_on(made, tmp_path, grids):
@@ -308,7 +324,7 @@ def test_categories_of_different_runs_are_taken_by_name(tmp_path, plotted):
 def test_curves_leave_out_what_is_not_whole(runs, tmp_path, capsys, plotted):
     path = runs / "sft" / "eval.json"
     scores = json.loads(path.read_text())
-    scores["accuracy"][-1] = None
+    scores["accuracy"][-1] = scores["fid"]["samples"] = None
     path.write_text(json.dumps(scores))
     (runs / "joint" / "eval.json").unlink()
     assert failure(capsys, "curves", runs, "-o", tmp_path) == [
@@ -403,6 +419,17 @@ def test_runs_scored_differently_share_no_picture(runs, tmp_path, capsys, verb):
     change(runs / "sft" / "eval.json", samples=128)
     (line,) = failure(capsys, verb, runs, "-o", tmp_path / OUTPUTS.get(verb, ""))
     assert "runs scored differently (samples: 640 or 128); score them alike" in line
+
+
+def test_only_runs_of_as_many_categories_must_have_as_many_fid_images(runs, tmp_path, capsys):
+    path = runs / "sft" / "eval.json"
+    change(path, fid=json.loads(path.read_text())["fid"] | {"samples": 4000})
+    (line,) = failure(capsys, "curves", runs, "-o", tmp_path)
+    assert "(FID images of 3 categories: 5000 or 4000)" in line
+    shutil.rmtree(runs / "sft")
+    write_run(runs / "sft", "sft", tasks=2)
+    change(path, fid=json.loads(path.read_text())["fid"] | {"samples": 4000})
+    assert figures_main("curves", runs, "-o", tmp_path) is None
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,33 @@ def test_options_that_change_no_result_may_differ(
     assert call_main(sft, *tiny_options("sft", tmp_path), *others) is None
     ours, theirs = load(tmp_path / "task_3.pt"), load(finished("sft") / "task_3.pt")
     assert same_weights(ours["generator"], theirs["generator"])
+    # A table names both machines
+    machines = json.loads((tmp_path / "args.json").read_text())["hardware"]
+    assert machines == f"some GPU, then {arguments['hardware']}"
+
+
+def test_adam_keeps_what_this_machine_needs_after_a_checkpoint_of_another(
+    call_main, tiny_options, tmp_path, in_step, monkeypatch
+):
+    """A CUDA graph needs capturable; a checkpoint from a CPU has False there."""
+    in_step(sft, 4 + 3, lambda: signal.raise_signal(signal.SIGTERM))
+    options = [*tiny_options("sft", tmp_path), "--checkpoint-every", 1]
+    assert "the same command continues" in call_main(sft, *options)
+    seen, capturable = [], torch.optim.Adam.__init__
+
+    def begin(self, *arguments, **own):
+        capturable(self, *arguments, **own)
+        self.param_groups[0]["capturable"] = True  # as on a GPU
+
+    def step(self):
+        seen.append((self.param_groups[0]["capturable"], bool(self.state)))
+        raise StopIteration
+
+    monkeypatch.setattr(torch.optim.Adam, "__init__", begin)
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    with pytest.raises(StopIteration):
+        call_main(sft, *options)
+    assert seen == [(True, True)]
 
 
 # Stopped by a signal
@@ -178,7 +205,7 @@ def test_ctrl_c_before_the_first_step_is_one_line(call_main, tiny_options, tmp_p
 
     monkeypatch.setattr(common, "load_tasks", stop)
     message = call_main(sft, *tiny_options("sft", tmp_path))
-    assert message == "stopped before the first step; the same command begins again"
+    assert message == "stopped; the same command goes on"
 
 
 def test_what_fails_in_a_notebook_holds_neither_lock_nor_signals(

@@ -177,6 +177,9 @@ def test_the_speed_benchmark_reads_what_a_command_prints(tmp_path):
     script.write_text("import sys; sys.exit('it broke')", encoding="utf-8")
     with pytest.raises(SystemExit, match="script.py failed: it broke"):
         child([script], {})
+    script.write_text("import sys; print('warning: no CUDA graph', file=sys.stderr)")
+    with pytest.raises(SystemExit, match="script.py failed: warning: no CUDA graph"):
+        child([script], {})
 
 
 def test_every_line_of_a_list_is_a_command_and_no_two_write_to_the_same_place(monkeypatch):
