@@ -56,7 +56,7 @@ from common import use_any_encoding
 from scoring.drawing import one_thread
 from scoring.film import write_film
 from scoring.reference import Reference
-from scoring.runs import Run, compare_data, find_runs, no_run
+from scoring.runs import SavedRun, compare_data, find_runs, no_run
 from scoring.scores import noted, score_run
 from scoring.store import check_writable, write_json
 from scoring.tables import markdown, read_scores, write_csv
@@ -116,7 +116,7 @@ def look_over(folders, args, problems):
     references, found = {}, []
     for folder in folders:
         with noted(problems, folder, ERRORS):
-            run = Run(folder)
+            run = SavedRun(folder)
             check_writable(folder)
 
             # Runs on the same data share a Reference

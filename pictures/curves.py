@@ -6,7 +6,7 @@ import numpy as np
 
 from pictures.canvas import plt, save_figure
 from pictures.groups import how_to_score, setting
-from pictures.scores import read_scores
+from pictures.scores import scores_of
 
 APART = 5.5  # percent between the names of two lines
 
@@ -16,7 +16,7 @@ def draw(groups, output, problems):
 
     problems: a list, to which runs that are not scored or not finished are added.
     """
-    scores = read_scores([run for group in groups for run in group.runs])
+    scores = scores_of([run for group in groups for run in group.runs])
     for run, found in scores.items():
         if found is None:
             problems.append(f"{run.path} has no eval.json; {how_to_score(run)}")

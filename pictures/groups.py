@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pictures.canvas import reading
 from pictures.methods import Method, describe
-from scoring.runs import Run, command, find_runs, no_run
+from scoring.runs import SavedRun, command, find_runs, no_run
 from scoring.tables import labels_of, place
 
 DASHES = ["-", "--", ":", "-."]
@@ -51,7 +51,7 @@ def find_groups(paths):
     groups = {}
     for path in find_runs(paths) + copies:
         with reading(path):
-            run = Run(path)
+            run = SavedRun(path)
         key = json.dumps(run.own_options(), sort_keys=True)
         runs = groups.setdefault(key, {})
         if run.seed in runs:

@@ -19,7 +19,7 @@ from pictures.canvas import save
 from pictures.film import moments, names_of
 from pictures.grid import outline
 from pictures.groups import setting
-from pictures.scores import read_scores
+from pictures.scores import scores_of
 
 TEMPLATE = Path(__file__).with_name("page.html")
 LIMIT = 2_000_000  # bytes of a page
@@ -34,7 +34,7 @@ TITLE = "What a generator keeps, and what it forgets"
 
 def draw(films, output):
     """Every method at every moment. Writes the file output."""
-    scores = list(read_scores([film.group.run for film in films]).values())
+    scores = list(scores_of([film.group.run for film in films]).values())
     for n, least in LADDER:
         text = page(films, scores, n, least)
         if len(text) <= LIMIT:

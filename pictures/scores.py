@@ -83,7 +83,7 @@ def at_ends(matrix):
     return {float(task): row for task, row in enumerate(matrix, start=1) if row}
 
 
-def read_scores(runs):
+def scores_of(runs):
     """{run: Scores}, None for a run without; exits if one is damaged or they do not compare."""
     found = dict.fromkeys(runs)
     for run in runs:

@@ -5,7 +5,7 @@ import time
 
 from pictures.canvas import INSTALL, reading
 from pictures.losses import NO_LOSS, read_log
-from scoring.runs import Run, find_runs, no_run
+from scoring.runs import SavedRun, find_runs, no_run
 
 PAUSE = 5  # seconds between two looks at a log that is followed
 
@@ -25,7 +25,7 @@ def write(paths, follow):
             runs = []
             for path in find_runs(paths):
                 with reading(path):
-                    runs.append(Run(path))
+                    runs.append(SavedRun(path))
             if not runs:
                 sys.exit(no_run(paths))
             finished = all(run.finished() for run in runs)  # asked first: no line comes between

@@ -67,7 +67,7 @@ def command(script, *words):
     return shlex.join(["python", script, *map(str, words)])
 
 
-class Run:
+class SavedRun:
     """One run of a method script, or a copy of its scores."""
 
     def __init__(self, path):

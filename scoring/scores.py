@@ -151,7 +151,7 @@ def score_run(
 ):
     """All scores of one run, as eval.json holds them, and a list of what could not be scored.
 
-    run: a Run; reference: with its judge; samples: images drawn of each category; inside: the same,
+    run: a SavedRun; reference: with its judge; samples: images drawn of each category; inside: the same,
     of snapshots inside tasks, 0 for none; standing: draw with standing statistics;
     reverse_accuracy: whether to measure it, and that of real images; other_data: in what the data
     differ from those learned.

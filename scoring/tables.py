@@ -20,6 +20,17 @@ PAPER = {
     ("svhn", 10): (84.82, 10.10, 33.02, 47.28, 66.50, 66.78),
 }
 FEATURES = {"judge": "judge", "inception": "Inception"}
+# What tables call the scores of final_scores
+TITLES = {
+    "accuracy": "accuracy %",
+    "fid_test": "FID ({features}) test",
+    "fid_train": "FID ({features}) train",
+    "reverse_accuracy": "reverse accuracy %",
+    "learned": "learned %",
+    "forgetting": "forgetting",
+    "backward_transfer": "backward transfer",
+    "diversity": "diversity",
+}
 
 
 def read_scores(path):
@@ -68,17 +79,16 @@ def mean_std(values, digits=2):
 
 
 def final_scores(result):
-    """The scores of a run after its last task, by the names that tables give them."""
+    """The scores of a run after its last task, {name: value} in the order of TITLES."""
     tasks = by_task(result["accuracy"], per_task(result))
-    features = FEATURES[result["fid"]["features"]]
     return {
-        "accuracy %": result["average_accuracy"][-1],
-        f"FID ({features}) test": result["fid"]["test"]["all"],
-        f"FID ({features}) train": result["fid"]["train"]["all"],
-        "reverse accuracy %": result["reverse_accuracy"],
-        "learned %": learned(tasks),  # which older scores do not hold
+        "accuracy": result["average_accuracy"][-1],
+        "fid_test": result["fid"]["test"]["all"],
+        "fid_train": result["fid"]["train"]["all"],
+        "reverse_accuracy": result["reverse_accuracy"],
+        "learned": learned(tasks),  # which older scores do not hold
         "forgetting": result["forgetting"],
-        "backward transfer": result["backward_transfer"],
+        "backward_transfer": result["backward_transfer"],
         "diversity": mean(result["diversity"]),
     }
 
@@ -180,9 +190,11 @@ def table(setting, rows, ambiguous):
             papers[number] = dict(zip(PAPER_METHODS, accuracies))
     header = ["method", "n"]
     for task in sorted(papers):
-        header += ["accuracy %" if task == tasks else f"after {task} tasks %", "paper"]
-    other_scores = [name for name in final_scores(runs[0]) if name != "accuracy %"]
-    header += [*other_scores, *names, "minutes"]
+        header += [TITLES["accuracy"] if task == tasks else f"after {task} tasks %", "paper"]
+    features = FEATURES[runs[0]["fid"]["features"]]
+    other_scores = [name for name in TITLES if name != "accuracy"]
+    header += [TITLES[name].format(features=features) for name in other_scores]
+    header += [*names, "minutes"]
     lines += [line(header), "|" + " --- |" * len(header)]
 
     options = [json.loads(text) for text in rows]
@@ -257,8 +269,7 @@ def write_csv(results, file):
     for result in results:
         fid, categories = result["fid"], len(names_of(result))
         row = dict(result["arguments"])
-        for name, value in final_scores(result).items():
-            row[csv_name(name)] = value
+        row |= final_scores(result)
         row |= {f"fid_{name}": fid[name] for name in ("features", "samples")}
         for split in ("test", "train"):
             row[f"fid_floor_{split}"] = fid["floor"][split]
@@ -276,12 +287,6 @@ def write_csv(results, file):
     writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-
-
-def csv_name(name):
-    """The name of a column: fid_test, reverse_accuracy, …; FID's features have their own."""
-    words = name.replace("%", "").split()
-    return "_".join(word.lower() for word in words if word[0] != "(")
 
 
 def by_category(name, values, categories):

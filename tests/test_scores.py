@@ -13,7 +13,7 @@ from scoring import judge as judges
 from scoring import metrics, scores, tables
 from scoring.drawing import SavedGenerator
 from scoring.reference import Reference
-from scoring.runs import Run
+from scoring.runs import SavedRun
 from scoring.scores import score_run
 
 
@@ -101,7 +101,7 @@ def save_run(run, painters, **arguments):
 def test_score_fills_the_matrices_by_task_and_category(tmp_path, dark_and_bright, statistics):
     save_run(tmp_path / "run", [painter(False, False), painter(True, True)])
     standing = statistics == "standing"
-    run = Run(tmp_path / "run")
+    run = SavedRun(tmp_path / "run")
     results, problems = score_run(run, dark_and_bright, samples=64, standing=standing)
     assert problems == []
     assert results["accuracy"] == [[100.0, None], [0.0, 100.0]]
@@ -127,7 +127,7 @@ def test_score_fills_the_matrices_by_task_and_category(tmp_path, dark_and_bright
 
 def test_fid_over_all_is_of_the_categories_together(tmp_path, dark_and_bright):
     save_run(tmp_path / "run", [painter(False, False), painter(True, True)])
-    results, _ = score_run(Run(tmp_path / "run"), dark_and_bright, samples=64)
+    results, _ = score_run(SavedRun(tmp_path / "run"), dark_and_bright, samples=64)
     saved = SavedGenerator(painter(True, True), [0, 1], ["0", "1"])
     drawn = torch.cat([judges.embed(Brightness(), saved.draw(c, 64)[:40]) for c in (0, 1)])
     real = judges.embed(Brightness(), dark_and_bright.test_images)
@@ -160,7 +160,7 @@ def test_diversity_of_real_images_is_one_and_mean_distance_is_over_all_pairs(dar
 
 
 def test_a_task_of_two_categories_is_scored_as_one_task(tmp_path, dark_and_bright):
-    run = Run(save_run(tmp_path / "run", [painter(False, False)], categories_per_task=2))
+    run = SavedRun(save_run(tmp_path / "run", [painter(False, False)], categories_per_task=2))
     state = torch.load(run.task(1), weights_only=True)
     torch.save(state | {"seen": [0, 1]}, run.task(1))
     dark_and_bright.fid_samples = 24
