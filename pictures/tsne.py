@@ -61,7 +61,7 @@ def draw(groups, output, category, tasks, data_dir, cache_dir):
         for ax, task in zip(row, tasks):
             ax.set(xticks=[], yticks=[])
             places.append((ax, group.run.task(task)))
-    for ax, path in progress(places, "drawing t-SNE", seconds=5):
+    for ax, path in progress(places, "drawing t-SNE"):
         images = painted(path, category, len(real))
         if len(images) == 0:
             continue

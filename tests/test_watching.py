@@ -1,18 +1,15 @@
 """What shows a training while it runs, or moves: losses, TensorBoard, progress."""
 
-import io
 import json
 import shutil
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, metrics
+from conftest import metrics
 from made_up import failure, figures_main
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pictures import losses
+from pictures import losses, tensorboard
 from pictures.groups import find_groups
 from support import progress
 
@@ -85,10 +82,9 @@ def test_losses_without_a_log_end_in_one_line(runs, tmp_path, capsys):
 
 def events(run):
     """{name: [(step, value)]} of all event files of a run, as TensorBoard reads them."""
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     found = {}
     for path in (run / "tensorboard").glob("events*"):
-        read = accumulator.EventAccumulator(str(path)).Reload()
+        read = EventAccumulator(str(path)).Reload()
         for name in read.Tags()["scalars"]:
             points = [(event.step, event.value) for event in read.Scalars(name)]
             found.setdefault(name, []).extend(points)
@@ -96,7 +92,6 @@ def events(run):
 
 
 def test_tensorboard_holds_every_line_of_the_log_once(runs):
-    pytest.importorskip("tensorboard")
     assert figures_main("tensorboard", runs) is None
     assert figures_main("tensorboard", runs) is None
     for method in ("joint", "mergan_ra"):
@@ -109,88 +104,58 @@ def test_tensorboard_holds_every_line_of_the_log_once(runs):
         assert set(found) == {f"loss/{name}" for name in names} | others
 
 
-def test_tensorboard_follows_a_run_that_goes_back_to_its_checkpoint(runs):
-    pytest.importorskip("tensorboard")
+@pytest.fixture
+def pauses(monkeypatch):
+    """A list of functions, of which each look at a log that is followed calls the next one."""
+    acts = []
+    monkeypatch.setattr(tensorboard.time, "sleep", lambda seconds: acts.pop(0)())
+    return acts
+
+
+def test_tensorboard_follows_a_run_that_goes_back_to_its_checkpoint(runs, pauses, capsys):
     run = runs / "mergan_ra"
     log, end = run / "metrics.jsonl", run / "task_3.pt"
     lines = log.read_bytes().splitlines(keepends=True)
     saved = end.read_bytes()
     end.unlink()
     log.write_bytes(b"".join(lines[:5]))
-    command = [sys.executable, "-c", FOLLOWING, "tensorboard", str(run), "--follow"]
-    following = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert "wrote 5 lines" in following.stdout.readline()
-        # The run was stopped, and repeats steps 4 and 5 with other values
-        other = [json.dumps(json.loads(line) | {"critic": 7.0}).encode() + b"\n" for line in lines]
-        log.write_bytes(b"".join(lines[:3] + other[3:8]))
-        assert "wrote 8 lines" in following.stdout.readline()
-        log.write_bytes(b"".join(lines[:3] + other[3:]))
-        end.write_bytes(saved)
-        rest, errors = following.communicate(timeout=60)  # it ends with the run
-        assert following.returncode == 0, errors
-        assert "wrote 4 lines" in rest
-    finally:
-        following.kill()
+    # The run was stopped, and repeats steps 4 and 5 with other values
+    other = [json.dumps(json.loads(line) | {"critic": 7.0}).encode() + b"\n" for line in lines]
+    pauses.append(lambda: log.write_bytes(b"".join(lines[:3] + other[3:8])))
+    pauses.append(lambda: log.write_bytes(b"".join(lines[:3] + other[3:])))
+    pauses.append(lambda: end.write_bytes(saved))  # it ends with the run
+    assert figures_main("tensorboard", run, "--follow") is None
+    assert not pauses
+    told = capsys.readouterr().out
+    assert [line.split()[1] for line in told.splitlines() if "wrote" in line] == ["5", "8", "4"]
     values = [json.loads(line)["critic"] for line in lines[:3]] + [7.0] * 9
     expected = list(enumerate(values, start=1))
     np.testing.assert_allclose(events(run)["loss/critic"], expected, rtol=1e-6)
 
 
-FOLLOWING = """
-import figures
-from pictures import tensorboard
-tensorboard.PAUSE = 0.1
-figures.main()
-"""
+def test_ctrl_c_ends_following(runs, pauses, capsys):
+    def stop():
+        raise KeyboardInterrupt
 
-
-def test_ctrl_c_ends_following(runs):
-    pytest.importorskip("tensorboard")
     (runs / "joint" / "task_3.pt").unlink()
-    command = [sys.executable, "figures.py", "tensorboard", str(runs / "joint"), "--follow"]
-    following = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert "wrote 12 lines" in following.stdout.readline()
-        following.send_signal(signal.SIGINT)
-        following.communicate(timeout=60)
-        assert following.returncode == 0
-    finally:
-        following.kill()
+    pauses.append(stop)
+    assert figures_main("tensorboard", runs / "joint", "--follow") is None
+    assert "wrote 12 lines" in capsys.readouterr().out
 
 
 # --------------------------------------------------------------------------------------------------
 # Progress
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_progress_is_lines_where_no_terminal_is(capsys, monkeypatch):
-    clock = iter(range(0, 1000, 4))
+def test_progress_is_a_line_every_few_seconds(capsys, monkeypatch):
+    clock = iter(range(0, 1000, 2))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     assert list(progress.progress([10, 20, 30, 40, 50, 60], "counting")) == [10, 20, 30, 40, 50, 60]
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err == "counting: 2 of 6, 24 s left\ncounting: 5 of 6, 5 s left\n"
+    assert told.err == "counting: 2 of 6, 12 s left\ncounting: 5 of 6, 2 s left\n"
 
 
 def test_short_waits_are_silent(capsys):
     assert list(progress.progress(iter("abc"), "counting", total=3)) == ["a", "b", "c"]
     assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("installed", [True, False])
-def test_progress_on_a_terminal(monkeypatch, installed):
-    if installed:
-        pytest.importorskip("tqdm")
-    else:
-        monkeypatch.setitem(sys.modules, "tqdm", None)
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    assert list(progress.progress([1, 2, 3], "counting")) == [1, 2, 3]
-    assert ("counting" in terminal.getvalue()) == installed
