@@ -679,8 +679,9 @@ def mixed_seed(*numbers):
 class RealImages:
     """Training images as uint8, sorted by category, and the batches of every step.
 
-    Which images they hold is a function of seed, process, task and step. A tensor of images lies on
-    the device as a whole; from a memory map, each step reads its own.
+    batches: uint8 [batches, K·n, C, H, W], those of the step that was loaded. Which images they
+    hold is a function of seed, process, task and step. A tensor of images lies on the device as a
+    whole; from a memory map, each step reads its own.
     """
 
     def __init__(self, images, labels, device, seed=0, process=0):
@@ -700,9 +701,9 @@ class RealImages:
         self.task = task
         self.categories = y.cpu().numpy()
         self.shape = (batches, len(y), n)
-        # Every step's batches lie in the same tensor, as a CUDA graph demands
+        # Those of every step lie in the same tensor, as a CUDA graph demands
         shape = (batches, len(y) * n, *self.images.shape[1:])
-        self.loaded = torch.empty(shape, dtype=torch.uint8, device=self.device)
+        self.batches = torch.empty(shape, dtype=torch.uint8, device=self.device)
 
     def numbers(self, step):
         """Which images the batches of a step hold, with replacement: int64 [batches, K·n]."""
@@ -712,7 +713,7 @@ class RealImages:
         return numbers.reshape(len(numbers), -1)
 
     def load(self, step):
-        """Put the batches of a step where draw() finds them. Call it before each step."""
+        """Put the batches of a step into self.batches. Call it before each step."""
         numbers = self.numbers(step)
         if torch.is_tensor(self.images):
             batches = self.images[torch.from_numpy(numbers).to(self.device)]
@@ -720,17 +721,7 @@ class RealImages:
             # Opened afresh: what has been read of a map counts as memory until it is closed
             images = np.memmap(self.images.filename, np.uint8, "r", shape=self.images.shape)
             batches = torch.from_numpy(images[numbers])
-        self.loaded.copy_(batches)
-        self.rewind()
-
-    def rewind(self):
-        """Let draw() begin again with the first batch of the step."""
-        self.used = 0
-
-    def draw(self):
-        """The next batch of the step: float32 [K·n, C, H, W] in [−1, 1], n of each category."""
-        self.used += 1
-        return normalise(self.loaded[self.used - 1])
+        self.batches.copy_(batches)
 
 
 def normalise(images):

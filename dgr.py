@@ -185,9 +185,8 @@ def train(args, run, images, labels, names):
         generator_optimizer = torch.optim.Adam(generator_weights, **adam)
         solver_optimizer = torch.optim.Adam(solver.parameters(), **adam)
 
-        def real_or_replayed():
+        def with_replays(real):
             """A batch as of all categories seen: n real images of each new one, replays; labels."""
-            real = real_images.draw()
             labels = y.repeat_interleave(n)
             if task == 0:
                 return real, labels
@@ -201,9 +200,9 @@ def train(args, run, images, labels, names):
         def update():
             """One generator step. Returns its losses, still on the device."""
             # Train the critic
-            for _ in range(args.critic_steps):
+            for batch in real_images.batches:
                 with autocast:
-                    real, labels = real_or_replayed()
+                    real, labels = with_replays(common.normalise(batch))
                     with torch.no_grad():
                         fake = generator(noise(everything, len(real)), everything)
                     penalty = gradient_penalty(critic, real, fake)
@@ -238,7 +237,7 @@ def train(args, run, images, labels, names):
         # The steps; on one GPU each of them is one launch of a CUDA graph
         iterate = update
         if common.can_capture(args, PROCESSES):
-            iterate = common.CudaGraph(update, real_images)
+            iterate = common.CudaGraph(update)
         optimizers = critic_optimizer, generator_optimizer, solver_optimizer
         for step in run.steps(task, steps, *optimizers):
             real_images.load(step)

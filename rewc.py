@@ -317,9 +317,9 @@ def train(args, run, images, labels, names):
         def update():
             """One generator step. Returns its losses, still on the device."""
             # Train the critic
-            for _ in range(args.critic_steps):
+            for batch in real_images.batches:
                 with autocast:
-                    real = real_images.draw()
+                    real = common.normalise(batch)
                     with torch.no_grad():
                         fake = generator(noise(y, n), y)
                     penalty = gradient_penalty(critic, real, fake)
@@ -348,7 +348,7 @@ def train(args, run, images, labels, names):
         # The steps; on one GPU each of them is one launch of a CUDA graph
         iterate = update
         if common.can_capture(args, PROCESSES):
-            iterate = common.CudaGraph(update, real_images)
+            iterate = common.CudaGraph(update)
         for step in run.steps(task, steps, critic_optimizer, generator_optimizer):
             real_images.load(step)
             losses = iterate()

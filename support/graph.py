@@ -29,9 +29,8 @@ class CudaGraph:
     stream = None  # one for all captures: each new one would keep a workspace of its own
     works = True  # until a capture fails
 
-    def __init__(self, update, real_images, warm_up=3):
+    def __init__(self, update, warm_up=3):
         self.update = update
-        self.real_images = real_images
         self.warm_up = warm_up
         self.graph = None
         CudaGraph.stream = CudaGraph.stream or torch.cuda.Stream()
@@ -66,7 +65,6 @@ class CudaGraph:
         except RuntimeError as error:
             CudaGraph.works = False
             generator.graphsafe_set_state(before)  # the failed capture has left it half-way
-            self.real_images.rewind()
             cause = reason(error.__context__ or error)  # the capture's end fails as well
             text = f"warning: no CUDA graph could be captured ({cause}); each kernel is launched"
             print(text, file=sys.stderr, flush=True)

@@ -15,7 +15,6 @@ from common import (
     Critic,
     DownBlock,
     Generator,
-    Judge,
     RealImages,
     ResNetGenerator,
     UpBlock,
@@ -48,18 +47,13 @@ def generator():
 
 def test_batch_norm_normalises_each_group_by_itself(norm):
     x = torch.randn(3 * 6, 5, 4, 4) * torch.arange(1, 19).view(-1, 1, 1, 1)
-    y = torch.tensor([2, 0, 3])
+    y = torch.tensor([2, 0, 2])
     for group, out, c in zip(x.chunk(3), norm(x, y).chunk(3), y):
         mean = group.mean((0, 2, 3), keepdim=True)
         var = group.var((0, 2, 3), correction=0, keepdim=True)
         scale, shift = norm.scale[c, :, None, None], norm.shift[c, :, None, None]
         written_out = (group - mean) / (var + 1e-5).sqrt() * scale + shift
         torch.testing.assert_close(out, written_out, rtol=1e-5, atol=1e-5)
-
-
-def test_batch_norm_of_two_groups_of_one_category_keeps_them_apart(norm):
-    x = torch.randn(8, 5, 4, 4)
-    torch.testing.assert_close(norm(x, torch.tensor([3, 3]))[4:], norm(x[4:], torch.tensor([3])))
 
 
 def test_one_image_per_group_is_refused_in_training_mode_only(norm):
@@ -139,13 +133,6 @@ def test_generator_paints_32_by_32_images_between_minus_1_and_1(generator):
     assert images.abs().max() <= 1
 
 
-def test_generator_is_rebuilt_by_its_config(generator):
-    rebuilt = make_generator(**generator.config)
-    rebuilt.load_state_dict(generator.state_dict())
-    z, y = torch.randn(4, 8), torch.tensor([1])
-    assert torch.equal(rebuilt(z, y), generator(z, y))
-
-
 @pytest.mark.parametrize("size", [32, 64])
 def test_features_score_and_class_logits_of_a_critic_are_float32_under_bfloat16_too(size):
     critic = make_critic(3, 1, size, width=4)
@@ -199,16 +186,6 @@ def test_critics_leaky_relu_is_pytorchs_to_the_bit_and_its_second_derivative_is_
     assert our_count == their_count - 5
 
 
-def test_critic_scores_each_image_by_itself():
-    critic, images = Critic(3, 1, width=4), torch.randn(5, 1, 32, 32)
-    alone = torch.cat([critic(image[None])[0] for image in images])
-    torch.testing.assert_close(critic(images)[0], alone, rtol=1e-5, atol=1e-6)
-
-
-def test_judge_gives_a_logit_for_each_category():
-    assert Judge(7, 1)(torch.randn(2, 1, 32, 32)).shape == (2, 7)
-
-
 # Batches
 
 
@@ -220,19 +197,14 @@ def numbered_images():
     return pixels.expand(30, 1, 32, 32).contiguous(), labels
 
 
-def numbers(batch):
-    return ((batch[:, 0, 0, 0] + 1) * 127.5).round().long()
-
-
 def drawn(images, labels, n, seed=1, process=0, task=0, step=1):
     """The numbers of the images of both batches of a step, each n of category 2 and n of 0."""
     real_images = RealImages(images, labels, torch.device("cpu"), seed, process)
     real_images.begin(task, torch.tensor([2, 0]), n, batches=2)
     real_images.load(step)
-    batches = [real_images.draw() for _ in range(2)]
-    assert batches[0].shape == (2 * n, 1, 32, 32)
-    assert batches[0].dtype == torch.float32
-    return torch.stack([numbers(batch) for batch in batches])
+    batches = real_images.batches
+    assert batches.shape == (2, 2 * n, 1, 32, 32) and batches.dtype == torch.uint8
+    return batches[:, :, 0, 0, 0].long()
 
 
 def test_a_batch_has_n_images_of_each_asked_category_in_order(numbered_images):
@@ -320,17 +292,6 @@ def test_resnet_critic_has_the_papers_layers():
     assert layers(critic, torch.nn.Conv2d) == expected
     assert layers(critic, torch.nn.GroupNorm) == [(n,) for n in sizes[:-1] for _ in range(2)]
     assert layers(critic, torch.nn.Linear) == [(1, 512 * 4 * 4), (4, 512 * 4 * 4)]
-
-
-def test_the_way_through_a_resnet_has_18_layers_with_weights():
-    generator, critic = make_generator(4, 3, 64, width=2), make_critic(4, 3, 64, width=2)
-    kinds = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.GroupNorm, ConditionalBatchNorm2d)
-    counts = [
-        sum(isinstance(layer, kinds) for layer in module.modules())
-        for module in (generator, critic)
-    ]
-    shortcuts, last_norm, second_head = 4, 1, 1
-    assert counts == [18 + shortcuts + last_norm, 18 + shortcuts + second_head]
 
 
 def test_up_block_is_the_textbook_formula():
@@ -425,13 +386,6 @@ def test_resnet_critic_scores_each_image_by_itself_and_has_a_second_derivative()
     torch.testing.assert_close(
         ours[0, 0, 1, 1], (numeric[0] - numeric[1]) / (2 * h), rtol=1e-4, atol=1e-9
     )
-
-
-def test_judge_of_64_by_64_images_has_128_features():
-    judge = Judge(4, 3, 64).eval()
-    images = torch.rand(2, 3, 64, 64)
-    assert judge.body(images).shape == (2, 128)
-    assert judge(images).shape == (2, 4)
 
 
 # Initial weights

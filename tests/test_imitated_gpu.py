@@ -116,7 +116,7 @@ class Graph:
     before_step = None  # called with the number of the step in this process
     steps = 0
 
-    def __init__(self, update, real_images):
+    def __init__(self, update):
         self.update = update
 
     def __call__(self):

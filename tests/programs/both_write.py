@@ -19,7 +19,7 @@ import common
 def main():
     script = importlib.import_module(sys.argv.pop(1))
     write = script.Run.write
-    draw = common.RealImages.draw
+    load = common.RealImages.load
     drawn = []
 
     def also_write(run, name, save, *content):
@@ -28,15 +28,14 @@ def main():
         save(*content, path.with_name(f"rank_{script.RANK}_{path.name}"))
         torch.save(drawn[:1], run.directory / f"rank_{script.RANK}_drawn.pt")
 
-    def also_keep(real_images):
-        images = draw(real_images)
+    def also_keep(real_images, step):
+        load(real_images, step)
         state = torch.get_rng_state()
-        drawn.append({"images": images, "noise": torch.randn(4)})
+        drawn.append({"images": real_images.batches.clone(), "noise": torch.randn(4)})
         torch.set_rng_state(state)
-        return images
 
     script.Run.write = also_write
-    common.RealImages.draw = also_keep
+    common.RealImages.load = also_keep
     script.main()
 
 
