@@ -41,7 +41,7 @@ def find_runs(paths):
 
 def learned_categories(arguments, total):
     """How many categories a run learns, of so many. arguments: the run's."""
-    return min(arguments["num_tasks"] * arguments.get("categories_per_task", 1), total)
+    return min(arguments["num_tasks"] * arguments["categories_per_task"], total)
 
 
 def by_moment(paths):
@@ -84,7 +84,8 @@ class SavedRun:
             arguments = json.loads(text)
             if is_copy:
                 arguments = arguments["arguments"]
-            absent = {"method", "seed", *SHARED_OPTIONS} - arguments.keys()
+            needed = {"method", "seed", "categories_per_task", *SHARED_OPTIONS}
+            absent = needed - arguments.keys()
             if absent:
                 raise ValueError(f"no {', '.join(sorted(absent))}")
             if arguments["dataset"] not in DATASETS:
@@ -97,7 +98,7 @@ class SavedRun:
         self.arguments = arguments
         self.method, self.seed = arguments["method"], arguments["seed"]
         self.tasks, self.iters = arguments["num_tasks"], arguments["iters"]
-        self.categories_per_task = arguments.get("categories_per_task", 1)  # older runs: 1
+        self.categories_per_task = arguments["categories_per_task"]
 
     def data(self, **changes):
         """The arguments of load_dataset, less split, with those changes that are not None."""
@@ -150,7 +151,7 @@ class SavedRun:
     def names(self):
         """Names of all categories of the data, from scores or any readable snapshot, or None."""
         if self.path.is_file():
-            return json.loads(self.path.read_text()).get("categories")
+            return json.loads(self.path.read_text())["categories"]
         for path in [*self.ends(), *self.inside().values()]:
             try:
                 return torch.load(path, map_location="cpu", weights_only=True)["categories"]

@@ -5,7 +5,7 @@ import io
 import json
 import statistics
 
-from scoring.metrics import by_task, learned, qualities
+from scoring.metrics import by_task, qualities
 from scoring.runs import IGNORED, SHARED_OPTIONS, learned_categories
 
 # The paper's order; others follow in the order of their names
@@ -80,13 +80,12 @@ def mean_std(values, digits=2):
 
 def final_scores(result):
     """The scores of a run after its last task, {name: value} in the order of TITLES."""
-    tasks = by_task(result["accuracy"], per_task(result))
     return {
         "accuracy": result["average_accuracy"][-1],
         "fid_test": result["fid"]["test"]["all"],
         "fid_train": result["fid"]["train"]["all"],
         "reverse_accuracy": result["reverse_accuracy"],
-        "learned": learned(tasks),  # which older scores do not hold
+        "learned": result["learned"],
         "forgetting": result["forgetting"],
         "backward_transfer": result["backward_transfer"],
         "diversity": mean(result["diversity"]),
@@ -95,13 +94,12 @@ def final_scores(result):
 
 def per_task(result):
     """Categories that a run learns in a task."""
-    return result["arguments"].get("categories_per_task", 1)
+    return result["arguments"]["categories_per_task"]
 
 
 def names_of(result):
-    """Names of the categories that a run learns: numbers, where its scores do not hold them."""
-    most = result["arguments"]["num_tasks"] * per_task(result)
-    names = result.get("categories") or list(map(str, range(most)))
+    """Names of the categories that a run learns."""
+    names = result["categories"]
     return names[: learned_categories(result["arguments"], len(names))]
 
 
@@ -141,7 +139,7 @@ def scored_how(result):
     """What scores have in common that stand in one table: how, and against what, they are."""
     fid = result["fid"]
     how = (fid["features"], fid["samples"], result["samples"], result["statistics"])
-    return (*how, result["data"], result.get("other_data"), names_of(result))
+    return (*how, result["data"], result["other_data"], names_of(result))
 
 
 def markdown(results):
@@ -239,10 +237,9 @@ def legend(runs):
         f"Accuracy on {first['samples']} images a category, {first['statistics']} statistics; "
         f"columns {columns} are the categories."
     ]
-    judges = sorted({run["judge"] for run in runs if "judge" in run})
-    judge = f"The judge, {' or '.join(judges)}," if judges else "The judge"
+    judges = sorted({run["judge"] for run in runs})
     right = each(run["judge_accuracy"] for run in runs)
-    sentences.append(f"{judge} gets {right} % of real test images right.")
+    sentences.append(f"The judge, {' or '.join(judges)}, gets {right} % of real test images right.")
     floors = []
     for split in ("test", "train"):
         floors.append(f"{each(run['fid']['floor'][split] for run in runs)} ({split})")
@@ -255,10 +252,9 @@ def legend(runs):
         sentences.append("Reverse accuracy was not measured: eval.py --quick leaves it out.")
     else:
         sentences.append(f"Reverse accuracy of real training images: {each(ceilings)} %.")
-    hardware = {run["arguments"]["hardware"] for run in runs if "hardware" in run["arguments"]}
-    if hardware:
-        sentences.append(f"Trained on: {' or '.join(sorted(hardware))}.")
-    if first.get("other_data"):
+    hardware = {run["arguments"]["hardware"] for run in runs}
+    sentences.append(f"Trained on: {' or '.join(sorted(hardware))}.")
+    if first["other_data"]:
         sentences.append(f"Scored on other data than was learned ({first['other_data']}).")
     return " ".join(sentences)
 
@@ -276,7 +272,7 @@ def write_csv(results, file):
             tasks = by_task(fid[split]["matrix"], per_task(result))
             row |= {f"{name}_{split}": value for name, value in qualities(tasks).items()}
         for name in ("reverse_accuracy_ceiling", "judge", "judge_accuracy", "data", "other_data"):
-            row[name] = result.get(name)
+            row[name] = result[name]
         row |= {name: result[name] for name in ("samples", "statistics", "minutes")}
         row |= by_category("accuracy", result["accuracy"][-1], categories)
         for split in ("test", "train"):

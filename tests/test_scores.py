@@ -52,17 +52,6 @@ def dark_and_bright(tmp_path):
     return reference_to(folder)
 
 
-def test_a_perfect_generator_scores_100_and_a_blank_one_the_share_of_one_category():
-    def accuracies(generator):
-        judge = Brightness()
-        saved = SavedGenerator(generator, [0, 1], ["0", "1"])
-        drawn = [judges.embed(judge, saved.draw(c, 128)) for c in (0, 1)]
-        return [judges.percent_right(judge, features, c) for c, features in enumerate(drawn)]
-
-    assert accuracies(painter(False, True)) == [100, 100]
-    assert accuracies(painter(False, False)) == [100, 0]
-
-
 @pytest.mark.parametrize("training", [True, False])
 def test_draw_gives_the_same_images_whatever_was_drawn_before(training):
     generator = Generator(3, 1, latent_dim=4, width=2).train(training)
@@ -86,7 +75,7 @@ def save_run(run, painters, **arguments):
     """A run on dark and bright images that has saved such generators."""
     run.mkdir()
     own = dict(dataset="idx", num_tasks=len(painters), iters=4, batch_size=12, learning_rate=1e-3)
-    own |= dict(width=1, method="sft", seed=1)
+    own |= dict(width=1, method="sft", seed=1, categories_per_task=1, hardware="a CPU")
     (run / "args.json").write_text(json.dumps(own | arguments))
     (run / "metrics.jsonl").write_text('{"elapsed": 30.0}\n{"elapsed": 90.0}\n')
     for task, generator in enumerate(painters, start=1):
@@ -156,7 +145,7 @@ def test_diversity_of_real_images_is_one_and_mean_distance_is_over_all_pairs(dar
     real = judges.embed(Brightness(), dark_and_bright.chosen("test", 0, 30))
     assert metrics.mean_distance(real) == pytest.approx(dark_and_bright.real_distance(0, 30))
     dark_and_bright.kind = "inception"  # diversity is of the judge's features all the same
-    assert dark_and_bright.real_distance(0, 30) == dark_and_bright.real_distance(0, 30)
+    assert metrics.mean_distance(real[:20]) == pytest.approx(dark_and_bright.real_distance(0, 20))
 
 
 def test_a_task_of_two_categories_is_scored_as_one_task(tmp_path, dark_and_bright):
