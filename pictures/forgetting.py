@@ -10,7 +10,6 @@ from pictures import grid
 from pictures.canvas import save
 from pictures.film import moments, names_of
 from pictures.groups import setting
-from support.files import write
 
 IMAGES = 3  # of each category
 LENGTH = 11_000  # milliseconds

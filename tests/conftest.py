@@ -2,11 +2,13 @@
 
 import contextlib
 import functools
+import gzip
 import itertools
 import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -227,6 +229,12 @@ def photograph(seed, size=(80, 60), mode="RGB"):
     return Image.fromarray(pixels).convert(mode)
 
 
+def pack(path):
+    """Replace a file by a gzip file of its own name and .gz."""
+    path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+
+
 @pytest.fixture(scope="session")
 def tiny_photos(tmp_path_factory):
     """A folder of 20 photographs in each of three categories, in three formats: do not change."""
@@ -237,6 +245,12 @@ def tiny_photos(tmp_path_factory):
             kind = ("png", "jpg", "webp")[i % 3]
             photograph(100 * c + i).save(folder / category / f"{i:02d}.{kind}")
     return folder
+
+
+@pytest.fixture
+def photos(tiny_photos, tmp_path):
+    """A copy of three categories of 20 photographs each, to be changed."""
+    return shutil.copytree(tiny_photos, tmp_path / "photos")
 
 
 @pytest.fixture(scope="session")

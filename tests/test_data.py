@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from common import cache_folder, data_options, fingerprint, load_dataset
+from common import fingerprint, load_dataset
 
 
 def test_a_fingerprint_tells_data_sets_apart(tiny_photos, tiny_data, tmp_path):
@@ -28,14 +28,3 @@ def test_a_fingerprint_takes_names_in_any_encoding():
     images, labels = torch.zeros(4, 1, 32, 32, dtype=torch.uint8), torch.tensor([0, 0, 1, 1])
     found = {fingerprint(images, labels, ["a", name]) for name in ("caf\udce9", "café", "cafe")}
     assert len(found) == 3
-
-
-def test_data_options_are_the_parameters_of_load_dataset_that_a_run_has():
-    arguments = dict(dataset="idx", data_dir="d", crop=False, seed=1, device="cpu", split="x")
-    assert data_options(arguments) == dict(dataset="idx", data_dir="d", crop=False)
-
-
-def test_what_is_computed_lies_with_the_data_or_where_it_is_asked_for(tmp_path):
-    assert cache_folder("folder", tmp_path) == tmp_path / ".cache"
-    assert cache_folder("mnist", tmp_path) == tmp_path
-    assert cache_folder("folder", tmp_path, tmp_path / "other") == tmp_path / "other"

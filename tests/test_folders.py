@@ -14,7 +14,7 @@ import unicodedata
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY, photograph, refused
+from conftest import TINY, photograph, refused
 from PIL import Image
 
 import prepare
@@ -27,12 +27,6 @@ from datafiles.layout import split_of
 from datafiles.names import natural_order, parse_categories, write_categories
 
 CATEGORIES = ["attic", "barn", "cellar"]
-
-
-@pytest.fixture
-def photos(tiny_photos, tmp_path):
-    """A copy of three categories of 20 photographs each, to be changed."""
-    return shutil.copytree(tiny_photos, tmp_path / "photos")
 
 
 def load(folder, split="train", **options):
@@ -461,8 +455,7 @@ def test_files_that_do_not_decode_take_no_place_in_the_test_split(photos):
     assert counts(photos)["barn"] == 16
 
 
-@pytest.mark.parametrize("held_out", [False, True])
-@pytest.mark.parametrize("category", ["attic", "barn"])
+@pytest.mark.parametrize("category, held_out", [("attic", False), ("barn", True)])
 def test_the_same_image_in_two_categories_or_splits_is_told(photos, capsys, category, held_out):
     names = sorted(path.name for path in (photos / "attic").iterdir())
     test = [name for name, out in zip(names, hold_out(names)) if out]

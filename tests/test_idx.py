@@ -7,11 +7,10 @@ import struct
 import numpy as np
 import pytest
 import torch
-from conftest import refused
-from torchvision.datasets import MNIST
+from conftest import pack, refused
 
 from common import load_dataset
-from datafiles.idx import NAMES, write_idx
+from datafiles.idx import NAMES
 
 IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = NAMES
 
@@ -34,15 +33,6 @@ def test_images_are_read_and_padded_from_28_to_32(tiny_data):
     assert len(load_dataset("idx", tiny_data, "test")[0]) == 60
 
 
-def test_torchvision_reads_what_write_idx_writes(tiny_data, tmp_path):
-    shutil.copytree(tiny_data, tmp_path / "MNIST" / "raw")
-    for split in ("train", "test"):
-        images, labels, _ = load_dataset("idx", tiny_data, split)
-        reference = MNIST(tmp_path, train=split == "train")
-        assert torch.equal(images[:, 0, 2:30, 2:30], reference.data)
-        assert torch.equal(labels, reference.targets)
-
-
 def test_categories_can_be_chosen_and_ordered(tiny_data):
     options = dict(categories="2,0", images_per_category=30)
     images, labels, names = load_dataset("idx", tiny_data, "train", **options)
@@ -59,12 +49,6 @@ def test_categories_can_be_chosen_and_ordered(tiny_data):
 
 
 # Where the files are found
-
-
-def pack(path):
-    """Replace a file by a gzip file of its own name and .gz."""
-    path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
-    path.unlink()
 
 
 def pack_in_place(path):

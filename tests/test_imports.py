@@ -5,7 +5,7 @@ import graphlib
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import METHODS, ROOT
 
 
 def modules():
@@ -57,16 +57,21 @@ def test_common_stands_on_files_and_data_and_prepare_stands_on_common():
     assert not [name for name, others in GRAPH.items() if "prepare" in others]
 
 
-@pytest.mark.parametrize("module", [name for name in GRAPH if name.startswith("datafiles")])
-def test_data_files_need_the_users_packages_only(module):
-    roots = set()
-    for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            roots.update(alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            roots.add(node.module.split(".")[0])
-    installed = {"torch", "torchvision", "numpy", "scipy", "PIL"}  # torchvision brings PIL
-    installed |= {"support"}  # ours
-    if module == "datafiles.lsun":
-        installed.add("lmdb")  # imported where it is used, with a line if it is not there
-    assert roots - sys.stdlib_module_names <= installed | {"datafiles"}
+@pytest.mark.parametrize("method", METHODS)
+def test_of_our_modules_a_script_imports_only_common(method):
+    assert GRAPH[method] == {"common"}
+
+
+def test_all_but_pictures_need_the_users_packages_only():
+    allowed = {"torch", "torchvision", "numpy", "scipy", "PIL"}  # torchvision brings PIL
+    allowed |= {"lmdb", "torch_fidelity"}  # imported where they are used, with a line if absent
+    allowed |= {name.split(".")[0] for name in GRAPH} | sys.stdlib_module_names
+    for name, path in modules().items():
+        if name.split(".")[0] in ("figures", "pictures"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                roots = {alias.name.split(".")[0] for alias in node.names}
+                assert roots <= allowed, name
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module.split(".")[0] in allowed, name

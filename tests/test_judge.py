@@ -37,9 +37,10 @@ def test_embed_normalises_pixels_and_takes_images_of_a_generator_as_they_are():
     assert torch.equal(drawing.pixels(pixels / 127.5 - 1), pixels)
 
 
-def test_the_judges_features_are_its_penultimate_layer(tiny_data):
-    judge, images = Judge(3, 1).eval(), torch.rand(5, 1, 32, 32)
-    assert judges.embed(judge, images).shape == (5, 128)
+@pytest.mark.parametrize("channels, size", [(1, 32), (3, 64)])
+def test_the_judges_features_are_its_penultimate_layer(channels, size):
+    judge, images = Judge(3, channels, size).eval(), torch.rand(5, channels, size, size)
+    assert judges.embed(judge, images).shape == (5, 128) and judge(images).shape == (5, 3)
     torch.testing.assert_close(judge.head(judges.embed(judge, images)), judge(images))
 
 

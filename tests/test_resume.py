@@ -66,6 +66,7 @@ def test_a_run_on_photographs_continues_to_the_same_weights(
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     others = ["--checkpoint-every", 3, "--snapshots", "tasks"]
     assert call_main(sft, *photo_options("sft", whole), *others) is None
+    assert not list((whole / "snapshots").iterdir())
 
     in_step(sft, 8, stop_the_run)  # the last one, after a checkpoint at the seventh
     assert call_main(sft, *photo_options("sft", parts), *others) == "stopped by the test"

@@ -15,11 +15,9 @@ from conftest import (
     METHODS,
     ROOT,
     UNCONDITIONAL,
-    assert_same_weights,
     load,
     losses,
     metrics,
-    same_weights,
 )
 from PIL import Image
 
@@ -210,20 +208,6 @@ def test_every_method_learns_photographs_at_64_by_64(method, call_main, photo_op
 
 
 # Options
-
-
-@pytest.mark.parametrize("name", ["--snapshots", "--categories-per-task"])
-def test_weights_are_the_same_without_snapshots_and_with_the_default_of_one_category(
-    name, call_main, tiny_options, tmp_path, finished
-):
-    value = {"--snapshots": "tasks", "--categories-per-task": 1}[name]
-    assert call_main(sft, *tiny_options("sft", tmp_path), name, value) is None
-    if name == "--snapshots":
-        assert not list((tmp_path / "snapshots").iterdir())
-        ours, theirs = load(tmp_path / "task_3.pt"), load(finished("sft") / "task_3.pt")
-        assert same_weights(ours["generator"], theirs["generator"])
-    else:
-        assert_same_weights(tmp_path, finished("sft"))
 
 
 @pytest.mark.parametrize(

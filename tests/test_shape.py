@@ -5,7 +5,6 @@ import ast
 import difflib
 import importlib
 import itertools
-import sys
 
 import pytest
 from conftest import METHODS, ROOT
@@ -90,14 +89,6 @@ def test_imports_stand_in_the_same_order(method):
     assert [name for name in theirs if name in ours] == ours, way_out(method)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_of_our_modules_a_script_imports_only_common(method):
-    ours = {path.stem for path in ROOT.glob("*.py")} | {
-        path.parent.name for path in ROOT.glob("*/*.py")
-    }
-    assert {name for name in imports(method) if name.split(".")[0] in ours} == {"common"}
-
-
 @pytest.mark.parametrize("method", OTHERS)
 def test_difference_from_sft_is_the_method(method):
     lines = difflib.ndiff(below_docstring("sft"), below_docstring(method))
@@ -130,14 +121,3 @@ def test_every_option_of_sft_stands_everywhere_with_its_default_and_help(method,
     ours = options(method, monkeypatch)
     assert options("sft", monkeypatch).items() <= ours.items(), way_out(method)
     assert all(text for _, _, text in ours.values())
-
-
-@pytest.mark.parametrize("script", ["common", "eval", "prepare"])
-def test_the_main_job_needs_only_the_five_packages(script):
-    elsewhere = {"torch_fidelity", "lmdb"}  # imported where they are used, with a line if absent
-    roots = {name.split(".")[0] for name in imports(script)} - elsewhere
-    packages = {"torch", "torchvision", "numpy", "scipy", "PIL"}  # torchvision brings PIL
-    ours = {path.stem for path in ROOT.glob("*.py")} | {
-        path.parent.name for path in ROOT.glob("*/*.py")
-    }
-    assert roots - sys.stdlib_module_names <= packages | ours
