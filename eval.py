@@ -201,6 +201,7 @@ def print_scores(args):
 def main():
     use_any_encoding()
     args = parse_args()
+    torch.backends.cudnn.allow_tf32 = False  # a GPU scores with as many bits as a CPU
     try:
         print_scores(args)
     except KeyboardInterrupt:
