@@ -38,8 +38,10 @@ not seen, no file, or not measured.
         a digest of real images and judge: only scores with the same compare
     other_data
         with --other-data: what was learned, and what it was scored on; null: the same
-    samples, statistics, minutes, arguments
-        images drawn of a category, "batch" or "standing"; of training; the run's options
+    samples, statistics
+        images drawn of each category; "batch" or "standing"
+    minutes, arguments
+        of training; the run's options
 Beside it film.npz holds the run's own samples, and what the judge sees in them (scoring/film.py).
 
 On a CPU scoring has one thread. Only the table goes to standard output.
@@ -77,9 +79,9 @@ def parse_args():
     add("--samples", type=int, help="images per category, a multiple of 64 [6400; quick: 640]")
     inside_help = "the same for snapshots inside tasks; 0: not scored [%(default)s]"
     add("--intermediate-samples", type=int, default=0, help=inside_help)
-    statistics_help = "when drawing [%(default)s]"
+    statistics_help = "of batch norm: of each batch, or stored [%(default)s]"
     add("--statistics", choices=("batch", "standing"), default="batch", help=statistics_help)
-    features_help = "128 or 2048 [%(default)s]"
+    features_help = "128 of the judge, or 2048 of Inception [%(default)s]"
     add("--fid-features", choices=("judge", "inception"), default="judge", help=features_help)
     count_help = "at most, a side, over all categories [10000; quick: 2000]"
     add("--fid-samples", type=int, help=count_help)

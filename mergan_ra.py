@@ -38,8 +38,8 @@ def parse_args():
     )
     add = parser.add_argument
     common.add_data_options(parser)
-    # Training; defaults are the paper's or, where it is silent, those of the authors' code
-    add("--schedule", choices=("paper", "short"), help="sets the next three [CPU: short]")
+    # Training; defaults are the paper's or the authors' code's (docs/choices.md has the steps)
+    add("--schedule", choices=("paper", "short"), help="sets the next three [paper; CPU: short]")
     add("--iters", type=int, help="generator steps per task [8000; lsun: 20000; short: 1600]")
     add("--learning-rate", type=float, help="Adam's [1e-4; short: 5e-4]")
     add("--critic-steps", type=int, help="per generator step [5; short: 2]")
@@ -65,7 +65,7 @@ def parse_args():
     # The method's own
     add("--lambda-ra", type=float, help="weight of the alignment [1e-3; svhn: 1e-2]")
     add("--alignment", choices=("equation", "code"), default="equation", help="paper's or authors'")
-    add("--replay", choices=("share", "full"), help="batch per past category [share; lsun: full]")
+    add("--replay", choices=("share", "full"), help="shared batch, or one each [share; lsun: full]")
     args = common.parse(parser, METHOD)
 
     # Defaults that depend on the machine and the data set

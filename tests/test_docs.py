@@ -204,7 +204,7 @@ def test_the_lines_of_python_that_load_a_generator_run(tmp_path, monkeypatch):
     saved = saved_generator(generator, torch.arange(10), names, "mergan_ra", "mnist")
     torch.save(saved, run / "task_10.pt")
     monkeypatch.chdir(tmp_path)
-    (lines,) = blocks((ROOT / "docs" / "runs.md").read_text(encoding="utf-8"), "python")
+    (lines,) = blocks((ROOT / "docs" / "scores.md").read_text(encoding="utf-8"), "python")
     found = {}
     exec(lines, found)
     assert found["images"].shape == (3, 1, 32, 32)
