@@ -485,47 +485,20 @@ DATASETS = {
 
 def add_data_options(parser):
     """Add the options of load_dataset to a script's command line."""
-    parser.add_argument(
-        "--dataset",
-        choices=DATASETS,
-        default="mnist",
-        help="emnist: its letters; folder: your images; idx: your files in MNIST's format "
-        "[%(default)s]",
-    )
-    parser.add_argument(
-        "--data-dir",
-        default="data",
-        help="folder of the data; what has a site is fetched into it if need be [%(default)s]",
-    )
-    parser.add_argument(
-        "--cache-dir",
-        default=None,
-        help="place of decoded images and of eval.py's judge [with the data]",
-    )
-    parser.add_argument(
-        "--categories",
-        default="",
-        help="names in the order of learning, as a,b,c; '*' for folders that hold folders "
-        "[all; lsun: the paper's four]",
-    )
-    parser.add_argument(
-        "--images-per-category",
-        type=int,
-        default=None,
-        help="at most, the first ones [all; lsun: the paper's 100000]",
-    )
-    parser.add_argument(
-        "--image-size",
-        type=int,
-        choices=(32, 64),
-        default=None,
-        help="of lsun and folder [64]; others are 32×32",
-    )
-    parser.add_argument(
-        "--crop",
-        action="store_true",
-        help="lsun, folder: centre crop [squashed to a square, as in the authors' code]",
-    )
+    add = parser.add_argument
+    kinds_help = "emnist: its letters; folder: your images; idx: your files in MNIST's format"
+    add("--dataset", choices=DATASETS, default="mnist", help=f"{kinds_help} [%(default)s]")
+    data_help = "folder of the data; what has a site is fetched into it if need be [%(default)s]"
+    add("--data-dir", default="data", help=data_help)
+    add("--cache-dir", help="place of decoded images and of eval.py's judge [with the data]")
+    order_help = "names in the order of learning, as a,b,c; '*' for folders that hold folders"
+    add("--categories", default="", help=f"{order_help} [all; lsun: the paper's four]")
+    limit_help = "at most, the first ones [all; lsun: the paper's 100000]"
+    add("--images-per-category", type=int, help=limit_help)
+    size_help = "of lsun and folder [64]; others are 32×32"
+    add("--image-size", type=int, choices=(32, 64), help=size_help)
+    crop_help = "lsun, folder: centre crop [squashed to a square, as in the authors' code]"
+    add("--crop", action="store_true", help=crop_help)
 
 
 def cache_folder(dataset, data_dir, cache_dir=None, **_):
@@ -539,23 +512,17 @@ def cache_folder(dataset, data_dir, cache_dir=None, **_):
 
 def data_options(arguments):
     """The parameters of load_dataset, less split, from the arguments of a run, old or new."""
-    names = [
-        "dataset",
-        "data_dir",
-        "cache_dir",
-        "categories",
-        "images_per_category",
-        "image_size",
-        "crop",
-    ]
+    names = ("dataset", "data_dir", "cache_dir", "categories", "images_per_category")
+    names += ("image_size", "crop")
     return {name: arguments[name] for name in names if name in arguments}
 
 
 def fingerprint(images, labels, names):
-    """Eight digits that tell training sets apart: names, counts, and about a thousand images."""
-    text = json.dumps([names, torch.bincount(labels).tolist()]).encode()
-    some = np.asarray(images[:: len(images) // 1000 + 1])
-    return hashlib.sha256(text + some.tobytes()).hexdigest()[:8]
+    """Eight digits that tell training sets apart: names, labels, images; a thousand of a map."""
+    every = 1 if torch.is_tensor(images) else len(images) // 1000 + 1
+    some = np.asarray(images[::every])
+    total = hashlib.sha256(json.dumps(names).encode() + labels.numpy().tobytes() + some.tobytes())
+    return total.hexdigest()[:8]
 
 
 def load_dataset(

@@ -60,24 +60,19 @@ def parse_args():
     add("--snapshots", choices=("log", "tasks"), default="log", help="log: at steps 1, 2, 4, … too")
     add("--log-every", type=int, default=25, help="in steps [%(default)s]")
     add("--checkpoint-every", type=int, default=500, help="in steps [%(default)s]")
-    args = common.parse(parser, METHOD)
+    args = common.parse(parser, __file__)
 
     # Defaults that depend on the machine and the data set
-    if args.schedule is None:
-        args.schedule = "paper" if args.device == "cuda" else "short"
+    args.schedule = args.schedule or ("paper" if args.device == "cuda" else "short")
     short = args.schedule == "short"
     args.image_size = args.image_size or common.DATASETS[args.dataset]
-    if args.iters is None:
-        args.iters = 20000 if args.dataset == "lsun" else 8000
-        args.iters = 1600 if short else args.iters
+    long = 20000 if args.dataset == "lsun" else 8000
+    args.iters = args.iters or (1600 if short else long)
     if args.learning_rate is None:
         args.learning_rate = 5e-4 if short else 1e-4
-    if args.critic_steps is None:
-        args.critic_steps = 2 if short else 5
-    if args.width is None:
-        args.width = 32 if args.image_size == 32 else 64
-    if args.conditioning is None:
-        args.conditioning = "cbn" if args.image_size == 32 else "concat"
+    args.critic_steps = args.critic_steps or (2 if short else 5)
+    args.width = args.width or (32 if args.image_size == 32 else 64)
+    args.conditioning = args.conditioning or ("cbn" if args.image_size == 32 else "concat")
     return args
 
 

@@ -13,7 +13,7 @@ from common import DATASETS, data_options
 # Options that all runs of a table have in common
 SHARED_OPTIONS = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")
 # Options that change no result, or whose effect is compared otherwise
-IGNORED = ("run_dir", "data_dir", "cache_dir", "data", "hardware", "schedule", "cuda_graph")
+IGNORED = ("run_dir", "data_dir", "cache_dir", "data", "hardware", "code", "schedule", "cuda_graph")
 IGNORED += ("log_every", "checkpoint_every", "snapshots")
 
 

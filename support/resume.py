@@ -1,5 +1,6 @@
 """How a run continues: the options that it had, its directory, its checkpoint."""
 
+import hashlib
 import json
 import math
 import sys
@@ -9,17 +10,19 @@ import torch
 
 from support.files import check_path, hold_lock, reason, say, write
 
-# Options that change no result
-MAY_DIFFER = {"run_dir", "data_dir", "cache_dir", "device", "hardware", "cuda_graph"}
+ROOT = Path(__file__).resolve().parent.parent
+# Options that change no result, and what a run keeps a list of
+MAY_DIFFER = {"run_dir", "data_dir", "cache_dir", "device", "hardware", "code", "cuda_graph"}
 MAY_DIFFER |= {"snapshots", "log_every", "checkpoint_every"}
 
 
-def parse(parser, method):
-    """The options. One that is not given is that of the run in --run-dir, where there is one.
+def parse(parser, script):
+    """The options of a script, a path. One that is not given is that of the run in --run-dir.
 
     Exits with one line where a number is not finite or negative, or what is counted is below 1.
     """
     args = parser.parse_args()
+    method = Path(script).stem
     run_dir = args.run_dir or f"runs/{args.dataset}__{method}__{args.seed}"
     check_path("--run-dir", run_dir)
     found = read_arguments(Path(run_dir))
@@ -39,6 +42,10 @@ def parse(parser, method):
     if args.device == "auto":
         args.device = "cuda" if torch.cuda.is_available() else "cpu"
     args.method = method
+    # Eight digits that tell versions of the code apart
+    files = [Path(script), ROOT / "common.py", *sorted(ROOT.glob("support/*.py"))]
+    code = "".join(file.read_text(encoding="utf-8") for file in files)
+    args.code = hashlib.sha256(code.encode()).hexdigest()[:8]
     return args
 
 
@@ -76,8 +83,13 @@ def hold_directory(directory, args, at_end):
 
     given = vars(args)
     found = read_arguments(directory)
+    checkpoint = directory / "checkpoint.pt"
+    saved = len(list(directory.glob("task_*.pt")))
+    if saved > 1 and not checkpoint.exists():
+        # They would pass for generators of the run that begins
+        left = f"{where} holds {saved} saved generators, but no checkpoint.pt to continue from"
+        sys.exit(f"error: {left}; restore it, or choose another, or delete the run")
     if not found:
-        checkpoint = directory / "checkpoint.pt"
         if checkpoint.exists():
             sys.exit(f"error: {checkpoint} has no args.json beside it; restore it, or delete both")
         write_arguments(directory, given)
@@ -95,11 +107,14 @@ def hold_directory(directory, args, at_end):
     if differing:
         sys.exit(f"error: {where} holds another run ({'; '.join(differing)}); {advice}")
 
-    # A run names every machine that it has had
-    machines = found["hardware"].split(", then ")
-    if args.hardware not in machines:
-        machines.append(args.hardware)
-        write_arguments(directory, found | {"hardware": ", then ".join(machines)})
+    # A run names every machine and every code that it has had
+    if args.code not in found["code"]:
+        changed = f"{args.method}.py, common.py or support/ has changed since {where} began"
+        say(f"warning: {changed}; if that changes what is learned, delete the run to begin anew")
+    had = {name: found[name].split(", then ") for name in ("hardware", "code")}
+    more = {name: ", then ".join(dict.fromkeys([*had[name], given[name]])) for name in had}
+    if found | more != found:
+        write_arguments(directory, found | more)
 
 
 def write_arguments(directory, given):

@@ -26,45 +26,6 @@ def copy(finished, tmp_path):
 # The run directory
 
 
-def test_other_arguments_are_refused_and_listed(copy, call_main, tiny_options):
-    before = contents(copy)
-    message = call_main(sft, *tiny_options("sft", copy), "--iters", 5, "--lambda-gp", 3)
-    differing = "iters: 4 there, 5 here; lambda_gp: 10.0 there, 3.0 here"
-    advice = "choose another, or delete the run"
-    assert message == f"error: --run-dir {copy} holds another run ({differing}); {advice}"
-    assert contents(copy) == before
-
-
-def test_a_run_of_another_method_is_refused(copy, call_main, tiny_options):
-    before = contents(copy)
-    message = call_main(ewc, *tiny_options("ewc", copy))
-    assert message.startswith(f"error: --run-dir {copy} holds a run of sft.py; choose another")
-    assert contents(copy) == before
-
-
-def test_a_run_by_older_code_is_refused_and_the_line_says_in_what_it_differs(
-    copy, call_main, tiny_options
-):
-    arguments = json.loads((copy / "args.json").read_text())
-    del arguments["schedule"]
-    (copy / "args.json").write_text(json.dumps(arguments | {"overwrite": False}))
-    before = contents(copy)
-    message = call_main(sft, *tiny_options("sft", copy))
-    found = f"--run-dir {copy} holds a run by other code, which differs in overwrite, schedule"
-    assert message == f"error: {found}; choose another, or delete the run"
-    assert contents(copy) == before
-
-
-def test_other_data_is_refused(call_main, photo_options, tiny_photos, tmp_path):
-    others = shutil.copytree(tiny_photos, tmp_path / "others")
-    (others / "attic").rename(others / "zoo")
-    options = [*photo_options("sft", tmp_path / "run"), "--iters", 1]
-    assert call_main(sft, *options) is None
-    message = call_main(sft, *options, "--data-dir", others, "--cache-dir", tmp_path / "cache")
-    assert "holds another run (data: " in message
-    assert call_main(sft, *options) is None
-
-
 def cut_in_half(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -77,36 +38,70 @@ def replace_by_text(path):
     path.write_text("[1, 2]")
 
 
-def empty(path):
+def replace_by_nothing(path):
     path.write_text("{}")
 
 
+def make_older(path):
+    arguments = json.loads(path.read_text())
+    del arguments["schedule"]
+    path.write_text(json.dumps(arguments | {"overwrite": False}))
+
+
+ADVICE = "choose another, or delete the run"
+DAMAGED = "error: {} is damaged or not ours ("
+
+
 @pytest.mark.parametrize(
-    "name, damage",
+    "name, damage, begins, ends",
     [
-        ("checkpoint.pt", cut_in_half),
-        ("checkpoint.pt", replace_by_foreign),
-        ("args.json", cut_in_half),
-        ("args.json", replace_by_text),
-        ("args.json", empty),
+        ("checkpoint.pt", cut_in_half, DAMAGED, "; restore it, or delete the run"),
+        ("checkpoint.pt", replace_by_foreign, DAMAGED, "; restore it, or delete the run"),
+        ("args.json", cut_in_half, DAMAGED, "; restore it, or delete the run"),
+        ("args.json", replace_by_text, DAMAGED, "; restore it, or delete the run"),
+        ("args.json", replace_by_nothing, DAMAGED, "; restore it, or delete the run"),
+        ("args.json", make_older, "error: --run-dir ", f"in overwrite, schedule; {ADVICE}"),
+        (
+            "args.json",
+            Path.unlink,
+            "error: ",
+            "has no args.json beside it; restore it, or delete both",
+        ),
+        ("checkpoint.pt", Path.unlink, "error: --run-dir ", f"restore it, or {ADVICE}"),
     ],
 )
-def test_what_is_damaged_or_not_ours_is_named_and_kept(name, damage, copy, call_main, tiny_options):
+def test_a_folder_from_which_a_run_cannot_continue_is_refused_and_kept(
+    name, damage, begins, ends, copy, call_main, tiny_options
+):
     damage(copy / name)
     before = contents(copy)
     message = call_main(sft, *tiny_options("sft", copy))
-    assert message.startswith(f"error: {copy / name} is damaged or not ours (")
-    assert message.endswith("; restore it, or delete the run")
+    assert message.startswith(begins.format(copy / name))
+    assert message.endswith(ends)
     assert "\n" not in message
     assert contents(copy) == before
 
 
-def test_a_checkpoint_without_arguments_is_named_and_kept(copy, call_main, tiny_options):
-    (copy / "args.json").unlink()
+def test_a_run_with_other_arguments_or_of_another_method_is_refused_and_kept(
+    copy, call_main, tiny_options
+):
     before = contents(copy)
-    message = call_main(sft, *tiny_options("sft", copy))
-    assert message.startswith(f"error: {copy / 'checkpoint.pt'} has no args.json beside it")
+    message = call_main(sft, *tiny_options("sft", copy), "--iters", 5, "--lambda-gp", 3)
+    differing = "iters: 4 there, 5 here; lambda_gp: 10.0 there, 3.0 here"
+    assert message == f"error: --run-dir {copy} holds another run ({differing}); {ADVICE}"
+    message = call_main(ewc, *tiny_options("ewc", copy))
+    assert message == f"error: --run-dir {copy} holds a run of sft.py; {ADVICE}"
     assert contents(copy) == before
+
+
+def test_other_data_is_refused(call_main, photo_options, tiny_photos, tmp_path):
+    others = shutil.copytree(tiny_photos, tmp_path / "others")
+    (others / "attic").rename(others / "zoo")
+    options = [*photo_options("sft", tmp_path / "run"), "--iters", 1]
+    assert call_main(sft, *options) is None
+    message = call_main(sft, *options, "--data-dir", others, "--cache-dir", tmp_path / "cache")
+    assert "holds another run (data: " in message
+    assert call_main(sft, *options) is None
 
 
 def test_a_directory_in_use_is_refused_until_the_first_run_ends(

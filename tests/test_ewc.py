@@ -342,3 +342,9 @@ def test_without_the_penalty_they_are_fine_tuning_bit_for_bit(
     script = importlib.import_module(method)
     assert call_main(script, *tiny_options(method, tmp_path), "--lambda-ewc", 0) is None
     assert_same_weights(tmp_path, finished("sft"))
+
+
+def test_fewer_samples_than_categories_are_one_of_each(call_main, tiny_options, tmp_path):
+    """Of the second measurement, with two categories."""
+    few = ["--covariance-samples", 1, "--iters", 1]
+    assert call_main(rewc, *tiny_options("rewc", tmp_path), *few) is None

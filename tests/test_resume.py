@@ -107,6 +107,24 @@ def test_options_that_change_no_result_may_differ(
     assert machines == f"some GPU, then {arguments['hardware']}"
 
 
+def test_a_run_that_continues_with_other_code_warns_and_keeps_a_list(
+    call_main, tiny_options, tmp_path, in_step, monkeypatch, capsys
+):
+    in_step(sft, 4 + 3, stop_the_run)
+    options = tiny_options("sft", tmp_path)
+    assert call_main(sft, *options) == "stopped by the test"
+    before = json.loads((tmp_path / "args.json").read_text())["code"]
+    edited = tmp_path / "sft.py"
+    edited.write_text(Path(sft.__file__).read_text() + "# edited\n")
+    monkeypatch.setattr(sft, "__file__", str(edited))
+    capsys.readouterr()
+    for warned in (True, False):
+        assert call_main(sft, *options) is None
+        assert ("sft.py, common.py or support/ has changed" in capsys.readouterr().out) == warned
+        found = json.loads((tmp_path / "args.json").read_text())["code"]
+        assert found.split(", then ")[0] == before != found.split(", then ")[1]
+
+
 def test_adam_keeps_what_this_machine_needs_after_a_checkpoint_of_another(
     call_main, tiny_options, tmp_path, in_step, monkeypatch
 ):
