@@ -31,7 +31,13 @@ from support.files import (  # noqa: F401, for the scripts
     writing,
 )
 from support.graph import CudaGraph, can_capture  # noqa: F401, for the scripts
-from support.resume import hold_directory, parse, read_checkpoint  # noqa: F401, for the scripts
+from support.resume import (  # noqa: F401, for the scripts
+    catch_signals,
+    hold_directory,
+    introduce,
+    parse,
+    read_checkpoint,
+)
 
 # --------------------------------------------------------------------------------------------------
 # Generators

@@ -14,7 +14,6 @@ import json
 import math
 import os
 import shlex
-import signal
 import sys
 import time
 from pathlib import Path
@@ -255,7 +254,6 @@ class Run:
         self.args = args
         self.names = names
         self.directory = Path(args.run_dir)
-        self.stopped = False  # by a signal
         self.printed = -math.inf  # the time of the last line of progress
         args.processes = PROCESSES
         args.hardware = common.choose_device(args, LOCAL_RANK)
@@ -276,20 +274,8 @@ class Run:
         self.log_file = at_end.enter_context(open(log, "ab", 0))
         if not RANK:  # the log loses the lines of steps that are about to be repeated
             self.log_file.truncate(min(self.checkpoint["log_bytes"], self.log_file.tell()))
-
-        # Ctrl-C, a scheduler's signals, a closed terminal; a signal that is ignored stays so.
-        # Several processes would have to stop at the same step, so there it ends them at once.
-        for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"):
-            number = getattr(signal, name, None)  # Windows lacks two of them
-            if PROCESSES == 1 and number and signal.getsignal(number) != signal.SIG_IGN:
-                at_end.callback(signal.signal, number, signal.signal(number, self.stop))
-
-        other = "short" if args.schedule == "paper" else "paper"
-        rates = f"learning rate {args.learning_rate:g}, {args.critic_steps} critic steps"
-        common.say(f"{METHOD}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}")
-        common.say(f"schedule: {args.schedule} ({rates}); the other one: --schedule {other}")
-        common.say(f"{args.device} ({args.hardware}), processes: {PROCESSES}, amp: {args.amp}")
-        common.say(f"results: {self.directory}, beginning at {self.saved}")
+        self.signals = common.catch_signals(at_end, PROCESSES)  # they stop it at a checkpoint
+        common.introduce(args, self.saved)
 
     def restore(self, **networks):
         """Name all modules that a checkpoint holds; they get their weights from it."""
@@ -315,14 +301,9 @@ class Run:
             if self.due:
                 self.save_checkpoint(task, step)
 
-    def stop(self, number, frame):
-        """Ctrl-C and the like stop the run after a checkpoint; a second one stops it at once."""
-        self.stopped = True
-        signal.signal(number, signal.SIG_DFL)
-
     def log(self, step, losses):
         """Every --log-every steps a line of metrics.jsonl; ends a run that is not finite."""
-        self.due = self.stopped or step % self.args.checkpoint_every == 0
+        self.due = bool(self.signals) or step % self.args.checkpoint_every == 0
         last = step == self.last_step
         if not (self.due or last or step % self.args.log_every == 0):
             return
@@ -383,7 +364,7 @@ class Run:
         }
         self.write("checkpoint.pt", torch.save, state)
         self.saved = f"task {task + 1}, step {step}"
-        if self.stopped and task < self.args.num_tasks:
+        if self.signals and task < self.args.num_tasks:
             sys.exit(f"stopped at {self.saved}; the same command continues")
 
     def end_task(self, generator, seen, solver=None):

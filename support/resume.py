@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import signal
 import sys
 from pathlib import Path
 
@@ -134,3 +135,33 @@ def read_checkpoint(path):
     except Exception as error:
         found = f"{path} is damaged or not ours ({reason(error)})"
         sys.exit(f"error: {found}; restore it, or delete the run")
+
+
+def catch_signals(at_end, processes):
+    """A list to which a signal is added that asks a run to stop; a second one stops it at once.
+
+    Ctrl-C, a scheduler's signals, a closed terminal; one that is ignored stays so. Several
+    processes would have to stop at the same step, so there a signal ends them at once. at_end: an
+    ExitStack, which gives the signals back.
+    """
+    caught = []
+
+    def keep(number, frame):
+        caught.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows lacks two of them
+        if processes == 1 and number and signal.getsignal(number) != signal.SIG_IGN:
+            at_end.callback(signal.signal, number, signal.signal(number, keep))
+    return caught
+
+
+def introduce(args, begin):
+    """Say what a run is, and where it begins."""
+    other = "short" if args.schedule == "paper" else "paper"
+    rates = f"learning rate {args.learning_rate:g}, {args.critic_steps} critic steps"
+    say(f"{args.method}: {args.num_tasks} tasks of {args.iters} steps, seed {args.seed}")
+    say(f"schedule: {args.schedule} ({rates}); the other one: --schedule {other}")
+    say(f"{args.device} ({args.hardware}), processes: {args.processes}, amp: {args.amp}")
+    say(f"results: {args.run_dir}, beginning at {begin}")
