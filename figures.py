@@ -161,6 +161,8 @@ def main():
         if not isinstance(error, CannotWrite):
             found = f"{error.filename} cannot be written ({error.strerror or error})"
         sys.exit(f"error: {found}; make room, or choose another --output")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on")
 
 
 if __name__ == "__main__":

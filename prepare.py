@@ -7,6 +7,7 @@ Fetches and verifies official files; decodes LSUN and folders of images into the
 """
 
 import argparse
+import sys
 
 import torch
 
@@ -20,11 +21,16 @@ def main():
     )
     add_data_options(parser)
     options = data_options(vars(parser.parse_args()))
-    for split in ("train", "test"):
-        images, labels, names = load_dataset(split=split, **options)
-        counts = torch.bincount(labels, minlength=len(names)).tolist()
-        text = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts))
-        print(f"{split}: {text}; {list(images.shape[1:])}")
+    try:
+        for split in ("train", "test"):
+            images, labels, names = load_dataset(split=split, **options)
+            counts = torch.bincount(labels, minlength=len(names)).tolist()
+            text = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts))
+            print(f"{split}: {text}; {list(images.shape[1:])}")
+    except OSError as error:
+        sys.exit(f"error: {error}; fix that, and the same command continues")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def read(folder, split, size):
 @contextlib.contextmanager
 def unfinished(cache_dir):
     """An empty folder, deleted at the end if it is still there, or by the next process."""
-    folder = cache_dir / "unfinished"
+    folder = cache_dir / ".unfinished"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:

@@ -34,7 +34,7 @@ class Folder:
 def list_files(folder):
     """Sorted [path relative to folder, version] of the files at any depth.
 
-    The version is [size, time of change in ns], or None for a link to nothing.
+    The version is [size, time of change in ns], or None where a link leads nowhere.
     """
     return sorted(walk(folder))
 
@@ -57,14 +57,14 @@ def walk(folder):
         for name in files:
             if not name.startswith("."):
                 file = os.path.join(path, name)
+                relative = os.path.relpath(file, folder).replace(os.sep, "/")  # on any system
                 try:
                     found = os.stat(file)
-                except FileNotFoundError:
-                    yield [os.path.relpath(file, folder), None]
+                except OSError:
+                    yield [relative, None]
                     continue
                 if stat.S_ISREG(found.st_mode):
-                    version = [found.st_size, found.st_mtime_ns]
-                    yield [os.path.relpath(file, folder), version]
+                    yield [relative, [found.st_size, found.st_mtime_ns]]
 
 
 def cannot_read(error):

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 
+from scoring.tables import drawable
 from support.files import reason, write
 
 INSTALL = "install it with: python -m pip install -r requirements-extras.txt"
@@ -13,6 +14,11 @@ try:
     import matplotlib.pyplot as plt
 except ImportError:
     sys.exit(f"error: figures.py needs matplotlib; {INSTALL}")
+
+
+def plain(name):
+    """A name as matplotlib draws it letter for letter, where it is no formula."""
+    return drawable(name).replace("$", r"\$")
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from pictures.canvas import plt, save_figure
+from pictures.canvas import plain, plt, save_figure
 from pictures.groups import how_to_score, setting
 from pictures.scores import scores_of
 
@@ -21,7 +21,9 @@ def draw(groups, output, problems):
         if found is None:
             problems.append(f"{run.path} has no eval.json; {how_to_score(run)}")
         elif found.final is None:
-            problems.append(f"{run.path} is not finished, so curves leaves it out")
+            problems.append(
+                f"{run.path} was not finished when it was scored, so curves leaves it out"
+            )
     courses = []
     for group in groups:
         whole = [scores[run] for run in group.runs if scores[run] and scores[run].final]
@@ -42,7 +44,7 @@ def draw_older(courses, path):
         last = plot(ax, group, [some.course(some.older) for some in scores], scores[0].level)
         if last is not None:
             count = f" ({len(scores)} seeds)" if len(scores) > 1 else ""
-            ends.append((last, f"{group.label}{count}", group.look.colour))
+            ends.append((last, f"{plain(group.label)}{count}", group.look.colour))
     ax.set(
         xlim=(1, tasks + 0.05), ylim=(-2, 102), xlabel="tasks learned", xticks=range(1, tasks + 1)
     )
@@ -82,7 +84,7 @@ def draw_each(courses, path):
         layout="constrained",
     )
     for name, above, below in zip(names, *axes):
-        above.set(title=name, ylim=(-2, 102))
+        above.set(title=plain(name), ylim=(-2, 102))
         below.set(yscale="log", xlabel="tasks learned")
         below.locator_params(axis="x", nbins=5, integer=True)
         for group, scores in courses:
@@ -107,9 +109,9 @@ def of_category(scores, name, rows):
 
 def title(courses):
     """Data, steps and images judged, in words."""
-    counts = courses[0][1][0].counts.items()
-    images = ", ".join(f"{count} {when}" for when, count in counts)
-    return f"{setting([group for group, _ in courses], seeds=False)}; images judged: {images}"
+    images = courses[0][1][0].how["samples"]
+    text = setting([group for group, _ in courses], seeds=False)
+    return f"{text}; images judged at the ends of tasks: {images}"
 
 
 def plot(ax, group, seeds, level):
@@ -125,7 +127,7 @@ def plot(ax, group, seeds, level):
     values = np.array([[seed[at] for at in shared] for seed in seeds])
     mean = values.mean(0)
     spread = values.std(0, ddof=1) if len(seeds) > 1 else np.zeros_like(mean)
-    look = {"color": group.look.colour, "label": group.label}
+    look = {"color": group.look.colour, "label": plain(group.label)}
     if level:
         shared, mean, spread = [0, group.run.tasks], mean.repeat(2), spread.repeat(2)
         ax.plot(shared, mean, **look, linestyle="--", linewidth=1)

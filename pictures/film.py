@@ -66,7 +66,7 @@ def film_path(run):
 
 
 def load_films(groups, problems):
-    """The films of the groups that have one. Exits if runs learn in different orders.
+    """The films of the groups that have one. Exits if runs learn in different orders or portions.
 
     problems: a list, to which every film that is missing is added.
     """
@@ -77,6 +77,8 @@ def load_films(groups, problems):
         except FileNotFoundError:
             run = group.run
             problems.append(f"{film_path(run)} not found; {how_to_score(run)}")
+    if len({film.each for film in films}) > 1:
+        sys.exit("error: runs learn different numbers of categories in a task; show them apart")
     longest = max((film.names for film in films), key=len, default=[])
     for film in films:
         if film.names != longest[: len(film.names)]:

@@ -2,7 +2,7 @@
 
 import sys
 
-from pictures.canvas import plt, reading, save_figure
+from pictures.canvas import plain, plt, reading, save_figure
 from pictures.film import clock
 from pictures.groups import need_runs, setting
 
@@ -75,5 +75,5 @@ def draw_losses(ax, group, log, names):
     above = {"transform": ax.transAxes, "ha": "center", "fontsize": 6, "color": "0.4"}
     for task in range(run.tasks):
         ax.axvline(task * run.iters, color="0.8", linewidth=0.6, zorder=0)
-        learned = ", ".join(known[task * each : (task + 1) * each])
+        learned = ", ".join(map(plain, known[task * each : (task + 1) * each]))
         ax.text((task + 0.5) / run.tasks, 1.02, learned, **above)

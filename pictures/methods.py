@@ -53,7 +53,7 @@ def describe(scripts):
     Unknown ones that lie in the project's folder count whether they are shown or not, so what else
     is shown changes no colour.
     """
-    here = [path.stem for path in ROOT.glob("*.py") if "def update(" in path.read_text("utf-8")]
+    here = [path.stem for path in ROOT.glob("[!.]*.py") if "def update(" in path.read_text("utf-8")]
     others = sorted(set(here) - KNOWN.keys())
     others += sorted(set(scripts) - KNOWN.keys() - set(others))
     found = dict(KNOWN)

@@ -49,8 +49,12 @@ def page(films, scores, n, least):
 
     n: images of each category. least: see pictures.film.moments().
     """
-    groups = [film.group for film in films]
     at = moments(films, least)
+    # A run that has just begun may have no moment that lasts long enough
+    shown = [any(film.index(moment) is not None for moment in at) for film in films]
+    films = [film for film, is_shown in zip(films, shown) if is_shown]
+    scores = [found for found, is_shown in zip(scores, shown) if is_shown]
+    groups = [film.group for film in films]
     size = films[0].images.shape[-1]
     data = {
         "categories": names_of(films),
@@ -115,13 +119,15 @@ def rounded(values):
 def headline(groups, scores):
     """What the scores say, in a sentence."""
     kept = []
+    tasks = max(group.run.tasks for group in groups)
     for group, found in zip(groups, scores):
-        if found and found.final and found.final["older"] is not None and not found.level:
+        whole = found and found.final and not found.level and group.run.tasks == tasks
+        if whole and found.final["older"] is not None:
             kept.append((found.final["older"], group.label))
     if not kept:
         return TITLE
     (worst, loser), (best, winner) = min(kept), max(kept)
-    text = f"After the last of {groups[0].run.tasks} tasks, {loser} still paints {worst:.1f} % of "
+    text = f"After the last of {tasks} tasks, {loser} still paints {worst:.1f} % of "
     text += "the earlier categories recognisably"
     return text if best == worst else f"{text}, {winner} {best:.1f} %"
 

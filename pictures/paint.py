@@ -28,10 +28,13 @@ def draw(path, output, categories, n, seed, interpolate):
 
 
 def export(path, folder, categories, n, seed):
-    """The same images one by one: <category>/0001.png and so on in the folder."""
+    """The same images one by one: <category>/0001.png and so on in a folder that has none."""
     generator, chosen = load(path, categories)
-    for category in chosen:
-        place = folder / generator.categories[category].replace("/", "_")
+    places = [folder / generator.categories[category].replace("/", "_") for category in chosen]
+    for place in places:
+        if place.exists() and any(place.iterdir()):
+            sys.exit(f"error: {place} holds files; choose another --output, or delete them")
+    for category, place in zip(chosen, places):
         place.mkdir(parents=True, exist_ok=True)
         images = pixels(drawn(generator, category, n, seed))
         for number, image in enumerate(images, start=1):

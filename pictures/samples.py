@@ -15,7 +15,8 @@ def draw(films, output, problems):
     """
     for film in films:
         if not film.finished:
-            problems.append(f"{film.group.run.path} is not finished, so samples leaves it out")
+            left = f"{film.group.run.path} was not finished when it was scored"
+            problems.append(f"{left}, so samples leaves it out")
     films = [film for film in films if film.finished]
     if not films:
         sys.exit("error: no run is finished; samples shows what is painted after the last task")

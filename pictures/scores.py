@@ -15,8 +15,7 @@ class Scores:
 
     accuracy, fid: {tasks learned by then: [score or None of each category]}; FID, which depends on
     the number of images, only at the ends of tasks. final: scores after the last task, None if the
-    run was not finished. level: the run has only an end (joint.py). how: how it was scored. counts:
-    {when: images judged of each category}.
+    run was not finished. level: the run has only an end (joint.py). how: how it was scored.
     """
 
     def __init__(self, run):
@@ -31,11 +30,8 @@ class Scores:
         rows = {float(x): line["accuracy"] for x, line in zip(at, inside)}
         self.accuracy = dict(sorted((rows | at_ends(matrix)).items()))
         self.fid = at_ends(fid["test"]["matrix"])
-        self.level = run.tasks > 1 and matrix[-1] is not None and matrix[-2] is None
+        self.level = run.tasks > 1 and matrix[-1] is not None and not any(matrix[:-1])
 
-        self.counts = {"at the ends of tasks": result["samples"]}
-        if inside:
-            self.counts["inside them"] = max(max(line["fid_samples"]) for line in inside)
         self.how = {
             "FID features": fid["features"],
             "samples": result["samples"],

@@ -33,6 +33,8 @@ def write(paths, follow):
                 log, path = read_log(run), run.path
                 # Begin anew where a run has gone back to a checkpoint and repeats steps
                 if path not in writers or log[: len(written[path])] != written[path]:
+                    if path in writers:
+                        writers[path].close()
                     writers[path] = begin(path / "tensorboard", SummaryWriter)
                     written[path] = []
                 add(writers[path], run, log[len(written[path]) :])

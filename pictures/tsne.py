@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from pictures.canvas import INSTALL, plt, save_figure
+from pictures.canvas import INSTALL, plain, plt, save_figure
 from pictures.groups import choose, need_runs, setting
 from pictures.paint import load_generator
 from scoring.drawing import whole_groups
@@ -40,6 +40,8 @@ def draw(groups, output, category, tasks, data_dir, cache_dir):
     last = max(group.run.tasks for group in groups)
     if tasks is None:
         first = category // run.categories_per_task + 1
+        if first > last:
+            sys.exit(f"error: no run has learned {reference.names[category]}; choose --category")
         tasks = sorted({first, (first + last) // 2, last})
     for task in tasks:
         if not 1 <= task <= last:
@@ -76,8 +78,9 @@ def draw(groups, output, category, tasks, data_dir, cache_dir):
     dots = [plt.scatter([], [], s=2, color=colour, linewidths=0) for colour in COLOURS.values()]
     below = {"loc": "outside lower center", "ncols": 2, "markerscale": 4, "fontsize": 9}
     figure.legend(dots, COLOURS.keys(), **below)
-    title = f"real and generated images of {reference.names[category]}, as a classifier sees them"
-    figure.suptitle(f"{title} (t-SNE)\n{setting(groups)}", fontsize=10)
+    name = plain(reference.names[category])
+    title = f"real and generated images of {name}, as a classifier sees them (t-SNE)"
+    figure.suptitle(f"{title}\n{setting(groups)}", fontsize=10)
     save_figure(figure, output / "tsne.png")
 
 

@@ -12,7 +12,7 @@ from support.files import CannotWrite, write, writing
 
 ROOT = Path(__file__).resolve().parent.parent
 # The code of scores, and what lies beside it: an edit of any of it computes all scores anew
-CODE = [ROOT / "common.py", *sorted(ROOT.glob("scoring/*.py"))]
+CODE = [ROOT / "common.py", *sorted(ROOT.glob("scoring/[!.]*.py"))]
 
 
 def digest(*parts):

@@ -161,15 +161,23 @@ def markdown(results):
             raise ValueError(f"{found}; name only one of them")
         runs.append(result)
     settings = [json.loads(key)[0] for key in tables]
+    # A row has one name in all tables of a data set
+    options_of = {setting["dataset"]: {} for setting in settings}
+    for setting, rows in zip(settings, tables.values()):
+        options_of[setting["dataset"]] |= rows
+    labels = {}
+    for dataset, options in options_of.items():
+        labels[dataset] = dict(zip(options, labels_of(list(map(json.loads, options)))))
     lines = []
     for setting, rows in zip(settings, tables.values()):
-        lines += ["", *table(setting, rows, ambiguous=settings.count(setting) > 1)]
+        ambiguous = settings.count(setting) > 1
+        lines += ["", *table(setting, rows, labels[setting["dataset"]], ambiguous)]
     return "\n".join(lines[1:])
 
 
-def table(setting, rows, ambiguous):
-    """The lines of one table. rows: results by their options (JSON); ambiguous: another table has
-    the same setting, so its head names the data too.
+def table(setting, rows, labels, ambiguous):
+    """The lines of one table. rows: results by their options (JSON); labels: names of rows, as
+    well; ambiguous: another table has the same setting, so its head names the data too.
     """
     runs = sum(rows.values(), [])
     names = names_of(runs[0])
@@ -195,10 +203,9 @@ def table(setting, rows, ambiguous):
     header += [*names, "minutes"]
     lines += [line(header), "|" + " --- |" * len(header)]
 
-    options = [json.loads(text) for text in rows]
-    labelled = list(zip(options, labels_of(options), rows.values()))
-    for option, label, runs in sorted(labelled, key=lambda row: place(row[0]["method"])):
-        cells = [label, str(len(runs))]
+    for text in sorted(rows, key=lambda text: place(json.loads(text)["method"])):
+        option, runs = json.loads(text), rows[text]
+        cells = [labels[text], str(len(runs))]
         for task, paper in sorted(papers.items()):
             cells.append(mean_std([run["average_accuracy"][task - 1] for run in runs]))
             chosen = option["categories"] or option["images_per_category"]  # not the paper's data

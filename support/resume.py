@@ -44,7 +44,7 @@ def parse(parser, script):
         args.device = "cuda" if torch.cuda.is_available() else "cpu"
     args.method = method
     # Eight digits that tell versions of the code apart
-    files = [Path(script), ROOT / "common.py", *sorted(ROOT.glob("support/*.py"))]
+    files = [Path(script), ROOT / "common.py", *sorted(ROOT.glob("support/[!.]*.py"))]
     code = "".join(file.read_text(encoding="utf-8") for file in files)
     args.code = hashlib.sha256(code.encode()).hexdigest()[:8]
     return args

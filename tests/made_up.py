@@ -1,4 +1,4 @@
-"""Runs that nobody trained: a film, scores and arguments; and figures.py, called in this process."""
+"""Runs that nobody trained: film, scores and arguments; and figures.py, called in this process."""
 
 import json
 
@@ -111,3 +111,12 @@ def failure(capsys, *options):
     told = capsys.readouterr().err
     lines = (told + (code if isinstance(code, str) else "")).splitlines()
     return [line for line in lines if "error: " in line]
+
+
+def cut_film(run, moments):
+    """Let a run have saved only its first moments so far."""
+    with np.load(run / "film.npz") as file:
+        parts = dict(file)
+    for name in ("moments", "images", "judged"):
+        parts[name] = parts[name][:moments]
+    np.savez(run / "film.npz", **parts)

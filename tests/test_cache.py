@@ -66,17 +66,17 @@ def test_a_killed_build_leaves_no_cache_and_the_next_one_is_whole(photos, tmp_pa
     slow = "from datafiles import build; import time; decode = build.decode\n"
     slow += "build.decode = lambda *arguments: (time.sleep(0.3), decode(*arguments))[1]"
     process = prepare(photos, slow)
-    while not (photos / ".cache" / "unfinished" / "all.u8").exists():
+    while not (photos / ".cache" / ".unfinished" / "all.u8").exists():
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert sorted(path.name for path in (photos / ".cache").iterdir()) == ["lock", "unfinished"]
+    assert sorted(path.name for path in (photos / ".cache").iterdir()) == [".unfinished", "lock"]
     for split in ("train", "test"):
         whole = load(photos, split, cache_dir=tmp_path / "uninterrupted")[0]
         assert np.array_equal(load(photos, split)[0], whole)
     (summary,) = (photos / ".cache").glob("*/summary.json")
-    assert not (photos / ".cache" / "unfinished").exists()
+    assert not (photos / ".cache" / ".unfinished").exists()
     names = sorted(path.name for path in summary.parent.iterdir())
     assert names == ["summary.json", "test.u8", "train.u8"]
 

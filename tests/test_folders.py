@@ -611,4 +611,5 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         (tmp_path / folder).mkdir(exist_ok=True)
         os.mkfifo(tmp_path / folder / "pipe.png")
         (tmp_path / folder / "link.png").symlink_to(tmp_path / folder / "pipe.png")
+    (tmp_path / "beach" / "itself.png").symlink_to(tmp_path / "beach" / "itself.png")
     assert counts(tmp_path) == {"beach": 4, "city": 4}

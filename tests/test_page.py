@@ -10,7 +10,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import METHODS as ALL
-from made_up import figures_main, recognised, shade, write_run
+from made_up import cut_film, figures_main, recognised, shade, write_run
 from PIL import Image
 
 from pictures import methods, page
@@ -388,6 +388,16 @@ def test_a_page_that_grows_too_large_shows_less(tmp_path, monkeypatch):
     assert ladder[2:] == page.LADDER
     data = json.loads(text.split('id="film">')[1].split("</script>")[0])
     assert data["count"] == 1 and data["at"] == [1, 2, 3]
+    # A run in its first task has no moment among these
+    cut_film(write_run(tmp_path / "runs" / "begun", "rewc"), 1)
+    assert "Rotated" not in write(tmp_path).read_text() and page.LIMIT == 1
+
+
+def test_the_headline_compares_runs_of_as_many_tasks(tmp_path):
+    write_run(tmp_path / "runs" / "short", "sft", tasks=2)
+    write_run(tmp_path / "runs" / "long", "ewc", tasks=3)
+    text = write(tmp_path).read_text(encoding="utf-8")
+    assert "<h1>After the last of 3 tasks, EWC num_tasks=3 still paints 90.5 % of" in text
 
 
 def test_colour_images_look_like_those_of_the_film():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import METHODS
-from made_up import failure, figures_main, shade, write_run
+from made_up import cut_film, failure, figures_main, shade, write_run
 from matplotlib.text import Text
 from PIL import Image, ImageSequence
 
@@ -57,15 +57,6 @@ def texts(named):
     return [text for text, _ in named]
 
 
-def cut_film(run, moments):
-    """Let a run have saved only its first moments so far."""
-    with np.load(run / "film.npz") as file:
-        parts = dict(file)
-    for name in ("moments", "images", "judged"):
-        parts[name] = parts[name][:moments]
-    np.savez(run / "film.npz", **parts)
-
-
 # --------------------------------------------------------------------------------------------------
 # One look a method
 
@@ -96,6 +87,7 @@ def test_what_else_is_shown_changes_no_look(tmp_path, monkeypatch):
     for name in ("abc", "xyz"):
         (tmp_path / f"{name}.py").write_text("def update():\n    pass\n")
     (tmp_path / "common.py").write_text("")
+    (tmp_path / "._xyz.py").write_bytes(b"\xff")  # as macOS writes on some disks
     monkeypatch.setattr(methods, "ROOT", tmp_path)
     together = methods.describe(["sft", "xyz", "abc"])
     for script, look in together.items():
@@ -183,7 +175,9 @@ def test_evolution_shows_a_category_from_its_task_on(made, tmp_path, grids):
 def test_a_run_that_still_trains_is_not_shown_as_if_it_had_finished(runs, tmp_path, grids, capsys):
     """It has saved two of three moments of the second task."""
     cut_film(runs / "sft", 5)
-    expected = f"error: {runs / 'sft'} is not finished, so samples leaves it out"
+    expected = (
+        f"error: {runs / 'sft'} was not finished when it was scored, so samples leaves it out"
+    )
     assert failure(capsys, "samples", runs, "-o", tmp_path) == [expected]
     assert texts(grids.pop()["columns"]) == ["Joint training", "my_method"]
     lines = failure(capsys, "samples", runs / "sft", "-o", tmp_path / "none")
@@ -321,6 +315,19 @@ def test_categories_of_different_runs_are_taken_by_name(tmp_path, plotted):
     assert ends == [[90, 91], [91, 92], [92, 90]]
 
 
+def test_any_name_can_stand_in_curves(tmp_path, plotted):
+    run = write_run(tmp_path / "run", "sft", names=["US$_{ and $CA", "caf\udce9", "x"])
+    assert figures_main("curves", run, "-o", tmp_path) is None
+    assert plotted[1].axes[0].get_title() == r"US\$_{ and \$CA"
+
+
+def test_a_run_without_its_last_but_one_generator_is_no_level(runs):
+    path = runs / "sft" / "eval.json"
+    change(path, accuracy=[*json.loads(path.read_text())["accuracy"][:1], None, [90, 91, 92]])
+    assert not Scores(find_groups([runs / "sft"])[0].run).level
+    assert Scores(find_groups([runs / "joint"])[0].run).level
+
+
 def test_curves_leave_out_what_is_not_whole(runs, tmp_path, capsys, plotted):
     path = runs / "sft" / "eval.json"
     scores = json.loads(path.read_text())
@@ -330,7 +337,7 @@ def test_curves_leave_out_what_is_not_whole(runs, tmp_path, capsys, plotted):
     assert failure(capsys, "curves", runs, "-o", tmp_path) == [
         f"error: {runs / 'joint'} has no eval.json; write it with: "
         f"python eval.py {runs / 'joint'}",
-        f"error: {runs / 'sft'} is not finished, so curves leaves it out",
+        f"error: {runs / 'sft'} was not finished when it was scored, so curves leaves it out",
     ]
     assert [text.get_text() for text in plotted[0].axes[0].texts] == ["my_method"]
     *_, line = failure(capsys, "curves", runs / "sft", "-o", tmp_path)
@@ -438,11 +445,13 @@ def test_only_runs_of_as_many_categories_must_have_as_many_fid_images(runs, tmp_
         ({"seed": 1}, "have the same options and seed; name only one of them"),
         ({"dataset": "svhn"}, "runs of several data sets (mnist, svhn); draw them one at a time"),
         ({"seed": 0, "names": list("yxz")}, "learns y, x, z, others x, y, z; show them one"),
+        ({"seed": 2, "data": "22222222"}, "learned different images; draw them one at a time"),
+        ({"tasks": 1, "each": 3}, "different numbers of categories in a task; show them apart"),
     ],
 )
 def test_runs_that_do_not_belong_together_end_in_one_line(tmp_path, capsys, changes, message):
     method = "ewc" if "names" in changes else "sft"
-    write_run(tmp_path / "a", "sft", names=["x", "y", "z"])
+    write_run(tmp_path / "a", "sft", names=["x", "y", "z"], data="11111111")
     write_run(tmp_path / "b", method, **{"names": ["x", "y", "z"], **changes})
     (line,) = failure(capsys, "page", tmp_path, "-o", tmp_path / "page.html")
     assert message in line

@@ -307,3 +307,12 @@ def test_names_of_categories_break_no_table():
     lines = [line for line in tables.markdown([scenes, other]).splitlines() if line[:1] == "|"]
     assert len(lines) == 4 and "a\\|b | c\ufffdd | e" in lines[0]
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+
+
+def test_a_row_has_one_name_in_tables_of_more_and_of_fewer_tasks():
+    fewer = result("ewc", 70.0, num_tasks=4, lambda_ewc=9.0)
+    for scores in ("accuracy", "average_accuracy"):
+        fewer[scores] = fewer[scores][:3] + fewer[scores][-1:]
+    text = tables.markdown([fewer, result("ewc", 80.0, lambda_ewc=27.0)])
+    assert "| ewc lambda_ewc=9.0 | 1 | 70.00 |" in text
+    assert "| ewc lambda_ewc=27.0 | 1 | 80.00 |" in text

@@ -68,7 +68,7 @@ def test_paint_on_a_full_disk_ends_in_one_line(finished, tmp_path, capsys, monke
     assert f"error: {tmp_path / 'out.png'} cannot be written (No space left" in line
 
 
-def test_paint_draws_the_images_that_eval_scores_one_by_one_and_in_rows(finished, tmp_path):
+def test_paint_draws_the_images_that_eval_scores_one_by_one_and_in_rows(finished, tmp_path, capsys):
     options = ["paint", finished("sft"), "-n", 70, "--category", 2, 0, "-o"]
     assert figures_main(*options, f"{tmp_path}/new/") is None
     assert figures_main(*options, tmp_path / "rows.png") is None
@@ -84,6 +84,12 @@ def test_paint_draws_the_images_that_eval_scores_one_by_one_and_in_rows(finished
         for column in (0, 1, 69):
             shown = rows[2 + 34 * row :, 2 + 34 * column :][:32, :32]
             assert shown == pytest.approx(expected[column].astype(float), abs=1)
+    # Those of another run would be mixed with them
+    (line,) = failure(capsys, *options, f"{tmp_path}/new/")
+    assert (
+        line
+        == f"error: {tmp_path / 'new' / '2'} holds files; choose another --output, or delete them"
+    )
 
 
 def test_figures_draw_with_one_thread_as_eval_does(finished, tmp_path, monkeypatch):
