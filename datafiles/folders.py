@@ -94,6 +94,13 @@ def holds_images(folder):
     return any(is_image(path) for path in others)
 
 
+def loose_images(folder):
+    """The names of files directly in a folder that are named as images."""
+    Image.init()
+    names = [name for name in os.listdir(folder) if not name.startswith(".")]
+    return sorted(name for name in names if suffix(name) in Image.registered_extensions())
+
+
 def is_image(path):
     """Whether Pillow knows what a file begins with."""
     try:

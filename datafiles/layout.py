@@ -29,6 +29,7 @@ from datafiles.folders import (
     count_endings,
     files_below,
     holds_images,
+    loose_images,
     suffix,
 )
 from datafiles.names import (
@@ -102,6 +103,9 @@ def decide(root, asked):
     empty = [name for name in sub_folders(train_root) if not holds_images(train_root / name)]
     if empty and not names:
         notes.append(f"left out, as no image is in it: {shorten(empty)}")
+    loose = loose_images(train_root)
+    if loose:
+        notes.append(f"left out, as they lie beside the categories: {shorten(loose)}")
     if not splits:
         return train, {}, notes
 

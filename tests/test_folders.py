@@ -477,8 +477,12 @@ def test_an_empty_category_is_left_out_and_told_or_refused_when_asked_for(tmp_pa
     (tmp_path / split / "void").mkdir()
     (tmp_path / split / "docs").mkdir()
     (tmp_path / split / "docs" / "README.md").write_text("no image")
+    for name in ("b.JPG", "a.png", "README.md"):
+        (tmp_path / split / name).write_text("beside the folders")
     assert load(tmp_path)[2] == ["beach", "city"]
-    assert "left out, as no image is in it: docs, void" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "left out, as no image is in it: docs, void" in told
+    assert "left out, as they lie beside the categories: a.png, b.JPG\n" in told
     if not split:
         message = refused("folder", tmp_path, "train", categories="void,city")
         assert "category void has 0 training and 0 test images" in message
