@@ -69,13 +69,16 @@ def mean(values):
 
 
 def mean_std(values, digits=2):
-    """'mean ± standard deviation' of the values that exist; '–' for none, no spread for one."""
-    values = [value for value in values if value is not None]
-    if not values:
+    """'mean ± standard deviation' of the values that exist, and n if not all of several do; '–' for
+    none, no spread for one.
+    """
+    known = [value for value in values if value is not None]
+    if not known:
         return "–"
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{statistics.fmean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+    text = f"{statistics.fmean(known):.{digits}f}"
+    if len(known) > 1:
+        text += f" ± {statistics.stdev(known):.{digits}f}"
+    return text if len(known) == len(values) else f"{text} (n = {len(known)})"
 
 
 def final_scores(result):

@@ -12,8 +12,10 @@ from scoring import tables
 
 
 def test_mean_and_sample_standard_deviation():
-    assert tables.mean_std([1.0, 3.0, None]) == "2.00 ± 1.41"
-    assert tables.mean_std([1.0, None], 1) == "1.0"
+    assert tables.mean_std([1.0, 3.0]) == "2.00 ± 1.41"
+    assert tables.mean_std([1.0, 3.0, None]) == "2.00 ± 1.41 (n = 2)"
+    assert tables.mean_std([1.0, None], 1) == "1.0 (n = 1)"
+    assert tables.mean_std([1.0], 1) == "1.0"
     assert tables.mean_std([None]) == "–"
 
 
