@@ -3,7 +3,7 @@
 import itertools
 import math
 
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.ImageColor import getrgb
 
 from pictures import grid
@@ -27,6 +27,9 @@ def draw(films, output):
         lasting.append(later - at + RESTS * at.is_integer())
     shown, lasting = [shown[-1], *shown], [FIRST, *lasting]
     frames = [frame(films, at) for at in shown]
+    # As wide as the longest title needs
+    width = max(one.width for one in frames)
+    frames = [ImageOps.expand(one, (0, 0, width - one.width, 0), grid.PAPER) for one in frames]
     # A GIF counts in hundredths of a second
     durations = [10 * round(LENGTH / 10 * time / sum(lasting)) for time in lasting]
 

@@ -243,6 +243,18 @@ def test_any_name_can_stand_in_the_gif(tmp_path):
         assert file.n_frames > 3
 
 
+def test_the_gif_is_as_wide_as_its_longest_title(tmp_path):
+    """That of the second task, which is not the first frame."""
+    names = ["a", "a category with a name " + 9 * "that does not end ", "c"]
+    run = write_run(tmp_path / "run", "sft", names=names)
+    assert figures_main("forgetting", run, "-o", tmp_path / "a.gif") is None
+    with Image.open(tmp_path / "a.gif") as file:
+        assert file.width > 2 * grid.font(13, "bold").getlength(names[1])
+        frames = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(file)]
+    darkest = [frame[5:20, 3 * frame.shape[1] // 4 :].min() for frame in frames]
+    assert min(darkest) < 128 and darkest[0] > 200
+
+
 def test_tasks_of_several_categories(tmp_path, grids):
     run = write_run(tmp_path / "sft", "sft", tasks=2, each=2, names=list("abcd"))
     assert figures_main("forgetting", run, "-o", tmp_path / "a.gif") is None
