@@ -173,15 +173,11 @@ class Generator(nn.Module):
         return torch.tanh(x.to(z.dtype))
 
     @torch.no_grad()
-    def update_standing_statistics(self, categories, num_samples=None, seed=0):
-        """Measure every layer's statistics for the given categories, for evaluation mode.
-
-        num_samples: how many z of each category; None: num_standing.
-        """
+    def update_standing_statistics(self, categories):
+        """Measure every layer's statistics for the given categories, for evaluation mode."""
         device = self.linear.weight.device
-        random = torch.Generator().manual_seed(seed)
-        count = num_samples or self.num_standing
-        z = torch.randn(count, self.config["latent_dim"], generator=random).to(device)
+        random = torch.Generator().manual_seed(0)
+        z = torch.randn(self.num_standing, self.config["latent_dim"], generator=random).to(device)
         norms = [module for module in self.modules() if isinstance(module, ConditionalBatchNorm2d)]
         was_training = self.training
         self.train()

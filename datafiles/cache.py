@@ -35,7 +35,7 @@ def cached_images(stem, where, sources, official, split, size, crop, limit, cach
     folder = cache_dir / f"{stem}_{size}_{digest}"
     if not folder.exists():
         check_counts(where, count_files(sources, official, limit))
-        with lock(cache_dir, "--cache-dir"), unfinished(cache_dir) as temporary:
+        with lock(cache_dir), unfinished(cache_dir) as temporary:
             if not folder.exists():
                 build(where, sources, official, size, crop, limit, temporary)
                 os.replace(temporary, folder)
@@ -74,11 +74,8 @@ def unfinished(cache_dir):
 
 
 @contextlib.contextmanager
-def lock(folder, option):
-    """A folder, made if need be, for this process only; others wait for it.
-
-    option: what to change, for the message, where the folder cannot be written.
-    """
+def lock(folder):
+    """A folder, made if need be, for this process only; others wait for it."""
     waiting = False
     while True:
         try:
@@ -91,12 +88,6 @@ def lock(folder, option):
             waiting = True
             time.sleep(0.2)
         except OSError as error:
-            sys.exit(f"error: {folder} cannot be written ({error}); choose another {option}")
-    if file is None:
-        found = f"{folder} cannot be locked, as its file system has no locks"
-        say(f"warning: {found}; let no other process write there")
-    try:
+            sys.exit(f"error: {folder} cannot be written ({error}); choose another --cache-dir")
+    with file:
         yield
-    finally:
-        if file:
-            file.close()

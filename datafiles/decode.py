@@ -8,7 +8,6 @@ the end of the smallest of the RANGES that holds every image of that type in the
 import contextlib
 import threading
 import warnings
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -24,14 +23,6 @@ INTEGERS = [2**bits - 1 for bits in (8, 10, 12, 14, 16)]
 RANGES = {"16-bit": INTEGERS, "32-bit": INTEGERS, "float": [1, 255, 65535]}
 KINDS = {"I": "32-bit", "F": "float"}  # by Pillow's mode; "I;16" has variants of byte order
 TOLERANCE = 0.1  # of the range: floats may pass it by so much, as sharpened images do
-
-
-class Decoded(NamedTuple):
-    """pixels: uint8 [3, size, size]. kind: a key of RANGES, or None. white: the value of white."""
-
-    pixels: np.ndarray
-    kind: str | None
-    white: int | None
 
 
 def decode(file, size, crop, whites=None):
@@ -61,7 +52,7 @@ def decode(file, size, crop, whites=None):
         box = middle(image) if crop else None
         image = image.resize((size, size), Image.Resampling.BICUBIC, box)
     pixels = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
-    return Decoded(pixels, kind, white)
+    return pixels, kind, white
 
 
 def eight_bits(values, kind, white=None):

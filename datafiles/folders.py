@@ -22,7 +22,7 @@ class Folder:
 
     def __init__(self, path):
         self.path = path
-        self.state = list_files(path)
+        self.state = sorted(walk(path))
         self.count = len(self.state)
 
     def items(self):
@@ -31,16 +31,8 @@ class Folder:
             yield name, functools.partial(open, self.path / name, "rb")
 
 
-def list_files(folder):
-    """Sorted [path relative to folder, version] of the files at any depth.
-
-    The version is [size, time of change in ns], or None where a link leads nowhere.
-    """
-    return sorted(walk(folder))
-
-
 def walk(folder):
-    """The pairs of list_files, a folder's files before those of its sub-folders.
+    """[path relative to folder, [size, time of change in ns]] of each file at any depth.
 
     Hidden ones are passed over, and so is what is neither file nor folder, as a pipe; links are
     followed once. A folder that cannot be read ends in one line.

@@ -30,16 +30,13 @@ from datafiles.folders import (
     files_below,
     holds_images,
     loose_images,
-    suffix,
 )
 from datafiles.names import (
-    in_other_capitals,
     match,
     natural_order,
     shorten,
     write_categories,
 )
-from support.files import control_characters
 
 # The names of splits, in any case
 SPELLINGS = {
@@ -54,7 +51,6 @@ SPLIT_WORD = re.compile(
 )
 EVERY = ["*"]  # what --categories '*' asks for: all, with images at any depth
 EXPECTED = "expected <category>/<image>, or train/<category>/<image> and test/<category>/<image>"
-PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 DEPTH, MOST = 3, 200  # how deep, and in how many folders, a layout is looked for
 MOST_FILES = 10_000  # so many are counted for a message
 
@@ -163,9 +159,6 @@ def find_categories(root, names, deep):
     names: of the categories asked for; if none: all. deep: whether images may lie deeper in them.
     """
     folders = find_names(root, names) if names else with_images(root)
-    for name in folders:
-        if control_characters(name):
-            raise Unknown(f"found a folder {name!r}", "rename it, without control characters")
     labels = label_file(root)
     if labels and folders and not names:
         raise Unknown(
@@ -178,9 +171,7 @@ def find_categories(root, names, deep):
         found = "only one folder" if folders else "no folder"
         found += f" with images ({folders[0]})" if folders else " with images"
         files = files_below(root, MOST_FILES)
-        packed = [name for name in files if suffix(name) in PACKED]
-        advice = f"unpack {shorten(packed)}" if packed else ""
-        raise Unknown(f"found {found}, and files: {count_endings(files) or 'none'}", advice)
+        raise Unknown(f"found {found}, and files: {count_endings(files) or 'none'}")
     return {name: root / name for name in folders}
 
 
@@ -218,12 +209,8 @@ def find_names(root, names):
     if not missing:
         return found
     what = "none of the categories" if len(missing) == len(names) else "no category"
-    text = f"{root} has {what} {shorten(missing)}; it has {shorten(available) or 'no folders'}"
-    for name in missing:
-        other = in_other_capitals(name, available)
-        if other:
-            raise Unknown(f"{text}; {name} and {other} differ only in capitals", "rename one")
-    raise Unknown(text)
+    has = shorten(available) or "no folders"
+    raise Unknown(f"{root} has {what} {shorten(missing)}; it has {has}")
 
 
 def split_of(name):

@@ -67,14 +67,6 @@ def match(asked, available):
     return found
 
 
-def in_other_capitals(name, available):
-    """The name of those available that differs only in capitals, or None."""
-    for other in available:
-        if composed(other).casefold() == composed(name).casefold():
-            return other
-    return None
-
-
 def natural_order(name):
     """A key for sorting: digits in a row count as a number, so that 2 stands before 10.
 

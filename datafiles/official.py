@@ -151,13 +151,7 @@ def fetch(title, folder, files):
     missing = [file for file in files if not (folder / file[1]).is_file()]
     if not missing:
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        sys.exit(
-            f"error: {folder} cannot be made ({error.strerror}), and {title} is not there; "
-            "choose another --data-dir"
-        )
+    folder.mkdir(parents=True, exist_ok=True)
     say(f"data: fetching {title} into {folder} …")
     try:
         download(folder, missing)

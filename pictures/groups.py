@@ -1,6 +1,7 @@
 """Runs read and put together for pictures: those that differ only in the seed are one group."""
 
 import json
+import shlex
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from pictures.canvas import reading
 from pictures.methods import Method, describe
-from scoring.runs import SavedRun, command, find_runs, no_run
+from scoring.runs import SavedRun, find_runs, no_run
 from scoring.tables import labels_of, place
 
 DASHES = ["-", "--", ":", "-."]
@@ -108,7 +109,7 @@ def how_to_score(run):
     """What writes the film and the scores of a run, in words."""
     if run.path.is_file():
         return "copy it from its run"
-    return f"write it with: {command('eval.py', run.path)}"
+    return f"write it with: python eval.py {shlex.quote(str(run.path))}"
 
 
 def setting(groups, seeds=True):

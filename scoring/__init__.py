@@ -11,5 +11,5 @@ The way of a score, module by module:
     tables.py       the table over runs
 
 Beside it: store.py keeps scores on disk, inception.py has other features for FID, film.py keeps
-what a run painted, and ship.py writes judges/mnist.json.
+what a run painted, and ship.py trains a judge that is shipped.
 """

@@ -9,7 +9,7 @@ import torch
 
 from common import cache_folder, fingerprint, load_dataset, pixels
 from scoring.inception import inception
-from scoring.judge import embed, find_judge, percent_right, shipped_scores, train_classifier
+from scoring.judge import embed, find_judge, percent_right, train_classifier
 from scoring.metrics import fid, mean_distance
 from scoring.store import CODE, cached, check_writable, digest
 from support.files import CannotWrite
@@ -39,7 +39,6 @@ class Reference:
         self.fid_samples = fid_samples
         self.inception_weights = inception_weights
         self.judge = self.judge_name = None
-        self.known = {}  # scores of the real images, by what they are
         try:
             check_writable(self.folder)
         except CannotWrite as error:
@@ -59,9 +58,8 @@ class Reference:
         if self.judge_name is not None:
             return
         images = (self.images, self.labels, self.names)
-        self.judge, name = find_judge(self.dataset, *images, self.folder, self.device)
-        self.known = shipped_scores(self.data)
-        self.judge_name = name  # last, so that a damaged file stops the next run as well
+        found = find_judge(self.dataset, *images, self.folder, self.device)
+        self.judge, self.judge_name = found
         right = f"{self.accuracy:.2f} % of {len(self.test_labels)} real test images right"
         print(f"judge: {right} ({self.judge_name})", file=sys.stderr)
         if self.accuracy < 90:
@@ -134,14 +132,11 @@ class Reference:
         return mean_distance(embed(self.judge, self.chosen("test", category, n)))
 
     def of_real(self, what, key, compute):
-        """The value of compute(), a score of real images, computed once: shipped or kept on disk.
+        """The value of compute(), a score of real images, kept on disk.
 
         what: the score in words; key: all else that it depends on.
         """
-        if what not in self.known:
-            path = self.folder / "eval_cache.json"
-            self.known[what] = cached(path, digest(key, what), compute)
-        return self.known[what]
+        return cached(self.folder / "eval_cache.json", digest(key, what), compute)
 
     @property
     def accuracy(self):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -60,11 +59,6 @@ def no_run(paths):
         f"error: no run (a folder with args.json) in {', '.join(map(str, paths))}; "
         "train one with: python sft.py"
     )
-
-
-def command(script, *words):
-    """A command that can be pasted into a shell."""
-    return shlex.join(["python", script, *map(str, words)])
 
 
 class SavedRun:

@@ -1,39 +1,30 @@
-"""Write judges/mnist.json, which is shipped: what real images of MNIST score by the shipped judge.
+"""Train a judge that is shipped, on all training images, for twice the epochs.
 
-    python -m scoring.ship --data-dir data    # ten minutes
+    python -m scoring.ship --dataset fashion    # ten minutes
 
-The accuracy of the judge, and FID and reverse accuracy of real images of the first two, five and
-ten digits, by the default options of eval.py, and with --quick. The data folder keeps them too, so
-that a stopped command goes on.
+It lies in judges/<data set>.pt, and is used when scoring/judge.py names its SHA-256.
 """
 
 import argparse
+import hashlib
 
+import torch
+
+from common import load_dataset
 from scoring.drawing import one_thread
-from scoring.judge import FOLDER
-from scoring.reference import Reference
-from scoring.store import write_json
-
-CATEGORIES = (2, 5, 10)
-# Options of eval.py, as they are and with --quick: --fid-samples and --samples
-OPTIONS = {10000: 6400, 2000: 640}
+from scoring.judge import EPOCHS, FOLDER, train_classifier
+from support.files import write
 
 
-def write_scores(data):
-    """judges/<data set>.json. data: the arguments of load_dataset, less split."""
-    scores = {}
-    for fid_samples, samples in OPTIONS.items():
-        reference = Reference(data, fid_samples=fid_samples)
-        reference.open_judge()
-        reference.known = scores  # instead of what is shipped
-        print(f"accuracy of the judge: {reference.accuracy:.2f} %")
-        for categories in CATEGORIES:
-            reference.floor(list(range(categories)), samples)
-    for categories in CATEGORIES:  # which take minutes
-        reference.ceiling(list(range(categories)))
-    path = FOLDER / f"{data['dataset']}.json"
-    write_json(path, {"data": reference.data, "scores": scores})
-    print(f"wrote {path}")
+def write_judge(dataset, data_dir, epochs=2 * EPOCHS):
+    """judges/<dataset>.pt, as shipped_judge() reads it."""
+    images, labels, names = load_dataset(dataset, data_dir, "train")
+    judge = train_classifier(images, labels, len(names), "cpu", "training the judge", epochs)
+    saved = {"judge": judge.state_dict(), "categories": names}
+    saved |= {"channels": images.shape[1], "image_size": images.shape[2]}
+    path = FOLDER / f"{dataset}.pt"
+    write(path, lambda file: torch.save(saved, file))
+    print(f"wrote {path}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
 
 
 @one_thread()
@@ -42,9 +33,10 @@ def main():
     parser = argparse.ArgumentParser(
         "python -m scoring.ship", description=__doc__, formatter_class=about
     )
+    parser.add_argument("--dataset", required=True, choices=("mnist", "fashion"))
     parser.add_argument("--data-dir", default="data", help="folder of the data [%(default)s]")
     args = parser.parse_args()
-    write_scores({"dataset": "mnist", "data_dir": args.data_dir})
+    write_judge(args.dataset, args.data_dir)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Paths, files that are whole or not there at all, locks, and lines that are printed."""
 
 import contextlib
-import errno
 import os
 import sys
 import unicodedata
@@ -10,7 +9,6 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
-    import msvcrt
 
 
 def reason(error):
@@ -50,19 +48,16 @@ def write(path, save):
 def hold_lock(path):
     """Lock a file for this process. Returns it, open: closing it or the process's end unlocks it.
 
-    BlockingIOError if another process holds it. None where the file system has no locks.
+    BlockingIOError if another process holds it. Where nothing can be locked, a line says so.
     """
     file = open(path, "a")
     try:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    except OSError as error:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         file.close()
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise BlockingIOError(error.errno, "held by another process", str(path)) from error
-        return None
+        raise
+    except (OSError, AttributeError):  # some network disks, Windows
+        say(f"warning: {path.parent} cannot be locked; let no other process write there")
     return file
 
 

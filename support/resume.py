@@ -54,10 +54,7 @@ def read_arguments(directory):
     """What args.json holds; an empty dict where there is none."""
     path = directory / "args.json"
     try:
-        found = dict(json.loads(path.read_text()))
-        if not found:
-            raise ValueError("it is empty")
-        return found
+        return dict(json.loads(path.read_text()))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, TypeError) as error:
@@ -73,14 +70,9 @@ def hold_directory(directory, args, at_end):
     for folder in ("samples", "snapshots"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
     try:
-        lock = hold_lock(directory / "lock")
+        at_end.enter_context(hold_lock(directory / "lock"))
     except BlockingIOError:
         sys.exit(f"error: {where} is in use by another process; choose another")
-    if lock:
-        at_end.enter_context(lock)
-    else:
-        found = f"{where} cannot be locked, as its file system has no locks"
-        say(f"warning: {found}; let no other process write there")
 
     given = vars(args)
     found = read_arguments(directory)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 
 import numpy as np
 import pytest
@@ -82,7 +81,7 @@ def test_a_killed_build_leaves_no_cache_and_the_next_one_is_whole(photos, tmp_pa
 
 
 def test_of_two_processes_one_decodes_and_the_other_waits(photos):
-    with lock(photos / ".cache", "--cache-dir"):
+    with lock(photos / ".cache"):
         both = [prepare(photos), prepare(photos)]
         for process in both:
             assert "waiting for another process" in process.stdout.readline()
@@ -141,36 +140,15 @@ def failing(number):
     return fail
 
 
-@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
-def test_some_errors_say_that_someone_holds_the_lock(tmp_path, monkeypatch, number):
-    monkeypatch.setattr(files.fcntl, "flock", failing(number))
-    with pytest.raises(BlockingIOError):
-        hold_lock(tmp_path / "lock")
-
-
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
 def test_a_folder_is_decoded_where_nothing_can_be_locked(photos, monkeypatch, number, capsys):
     monkeypatch.setattr(files.fcntl, "flock", failing(number))
     assert len(load(photos)[0]) == 54
-    found = f"warning: {photos / '.cache'} cannot be locked, as its file system has no locks"
+    found = f"warning: {photos / '.cache'} cannot be locked"
     assert capsys.readouterr().out.count(found) == 1
 
 
-def test_without_fcntl_a_byte_is_locked_as_windows_does(tmp_path, monkeypatch):
-    """A stub of msvcrt: calls are recorded, and fail as those of Windows."""
-    calls, errors = [], iter([None, errno.EACCES, errno.EINVAL])
-
-    def locking(descriptor, mode, count):
-        calls.append((os.lseek(descriptor, 0, os.SEEK_CUR), mode, count))
-        number = next(errors)
-        if number:
-            raise OSError(number, os.strerror(number))
-
-    msvcrt = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
-    monkeypatch.setattr(files, "fcntl", None)
-    monkeypatch.setattr(files, "msvcrt", msvcrt, raising=False)
+def test_without_fcntl_a_warning_stands_for_the_lock(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(files, "fcntl", None)  # as on Windows
     hold_lock(tmp_path / "lock").close()
-    with pytest.raises(BlockingIOError):
-        hold_lock(tmp_path / "lock")
-    assert hold_lock(tmp_path / "lock") is None
-    assert calls == [(0, 2, 1)] * 3
+    assert f"warning: {tmp_path} cannot be locked" in capsys.readouterr().out

@@ -94,7 +94,7 @@ def test_standing_statistics_are_the_batch_statistics_of_their_own_z(generator):
 @pytest.mark.parametrize("training", [True, False])
 def test_update_of_standing_statistics_keeps_the_mode_and_ends_recording(generator, training):
     generator.train(training)
-    generator.update_standing_statistics([0], num_samples=8)
+    generator.update_standing_statistics([0])
     means = [norm.standing_mean.clone() for norm in generator.norms]
     assert generator.training == training
     generator.train()(torch.randn(4, 8), torch.tensor([0]))
@@ -342,7 +342,7 @@ def test_resnet_call_on_groups_equals_separate_calls(resnet):
 
 
 def test_resnet_draws_any_mix_in_evaluation_mode_and_is_rebuilt_by_its_config(resnet):
-    resnet.update_standing_statistics([0, 1, 2], num_samples=64)
+    resnet.update_standing_statistics([0, 1, 2])
     rebuilt = make_generator(**resnet.config)
     rebuilt.load_state_dict(resnet.state_dict())
     z, y = torch.randn(6, 8), torch.tensor([2, 0, 0, 1, 2, 1])
@@ -364,28 +364,13 @@ def test_a_digit_generator_can_be_told_its_category_by_a_one_hot_too():
     assert generator(torch.randn(6, 8), torch.tensor([0, 2])).shape == (6, 1, 32, 32)
 
 
-def test_resnet_critic_scores_each_image_by_itself_and_has_a_second_derivative():
+def test_resnet_critic_scores_each_image_by_itself():
     torch.manual_seed(0)
     critic = make_critic(3, 3, 64, width=2).double()
     x = torch.rand(3, 3, 64, 64).double().requires_grad_()
     score, logits = critic(x)
     assert logits.shape == (3, 3)
     torch.testing.assert_close(score, torch.cat([critic(image[None])[0] for image in x]))
-    (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
-    penalty = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
-    weight = critic.blocks[1].convs[0].weight
-    (ours,) = torch.autograd.grad(penalty, weight)
-    h, numeric = 1e-5, []
-    for sign in (1, -1):
-        with torch.no_grad():
-            weight[0, 0, 1, 1] += sign * h
-        (moved,) = torch.autograd.grad(critic(x)[0].sum(), x)
-        numeric.append((moved.flatten(1).norm(dim=1) - 1).square().mean())
-        with torch.no_grad():
-            weight[0, 0, 1, 1] -= sign * h
-    torch.testing.assert_close(
-        ours[0, 0, 1, 1], (numeric[0] - numeric[1]) / (2 * h), rtol=1e-4, atol=1e-9
-    )
 
 
 # Initial weights

@@ -25,7 +25,7 @@ def encoded(image, suffix="png", **options):
 
 
 def pixels_of(image, suffix="png", size=32, crop=False, **options):
-    return decode(io.BytesIO(encoded(image, suffix, **options)), size, crop).pixels
+    return decode(io.BytesIO(encoded(image, suffix, **options)), size, crop)[0]
 
 
 def test_an_image_of_the_right_size_is_kept_as_it_is():

@@ -1,7 +1,5 @@
 """What goes wrong ends in one line that says what was found and what to do, and nothing is lost."""
 
-import errno
-import fcntl
 import importlib
 import itertools
 import json
@@ -38,10 +36,6 @@ def replace_by_text(path):
     path.write_text("[1, 2]")
 
 
-def replace_by_nothing(path):
-    path.write_text("{}")
-
-
 def make_older(path):
     arguments = json.loads(path.read_text())
     del arguments["schedule"]
@@ -59,7 +53,6 @@ DAMAGED = "error: {} is damaged or not ours ("
         ("checkpoint.pt", replace_by_foreign, DAMAGED, "; restore it, or delete the run"),
         ("args.json", cut_in_half, DAMAGED, "; restore it, or delete the run"),
         ("args.json", replace_by_text, DAMAGED, "; restore it, or delete the run"),
-        ("args.json", replace_by_nothing, DAMAGED, "; restore it, or delete the run"),
         ("args.json", make_older, "error: --run-dir ", f"in overwrite, schedule; {ADVICE}"),
         (
             "args.json",
@@ -119,20 +112,6 @@ def test_a_directory_in_use_is_refused_until_the_first_run_ends(
     assert call_main(sft, *options) is None
     assert refused == [f"error: --run-dir {tmp_path} is in use by another process; choose another"]
     assert call_main(sft, *options) is None
-
-
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_where_a_file_system_has_no_locks_a_run_warns_and_goes_on(
-    code, call_main, tiny_options, tmp_path, monkeypatch, capsys
-):
-    def no_locks(*arguments):
-        raise OSError(code, "no locks here")
-
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    options = [*tiny_options("sft", tmp_path), "--iters", 1, "--num-tasks", 1]
-    assert call_main(sft, *options) is None
-    assert f"warning: --run-dir {tmp_path} cannot be locked, as" in capsys.readouterr().out
-    assert (tmp_path / "task_1.pt").exists()
 
 
 def test_a_run_directory_that_cannot_be_made_is_named(call_main, tiny_options, tmp_path):

@@ -23,7 +23,7 @@ from scoring import judge as judges
 from scoring import metrics
 from scoring import reference as real_side
 from scoring import scores, store, tables
-from scoring.runs import IGNORED, command, find_runs
+from scoring.runs import IGNORED, find_runs
 
 
 @pytest.fixture
@@ -298,10 +298,6 @@ def test_a_folder_of_links_to_runs_is_followed_and_a_run_counts_once(folder, tmp
     (links / "loop").symlink_to(links)
     assert find_runs([links]) == [links / "one"]
     assert find_runs([folder, links]) == [folder / "one", folder / "two"]
-
-
-def test_printed_commands_can_be_pasted():
-    assert command("eval.py", "my runs", "a") == "python eval.py 'my runs' a"
 
 
 def test_eval_scores_every_run_below_a_folder(folder, tiny_data, score, capsys):

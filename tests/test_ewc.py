@@ -152,68 +152,6 @@ def test_penalty_is_the_equation():
 # Rotation
 
 
-class OneLayer(nn.Module):
-    """A layer as a generator of images: the full Fisher matrix of its few weights fits."""
-
-    kinds = {
-        "linear": (nn.Linear(6, 5, bias=False), (6,), (5,)),
-        "conv": (nn.Conv2d(4, 3, 3, bias=False), (4, 4, 4), (3, 2, 2)),
-        "deconv": (nn.ConvTranspose2d(4, 3, 3, stride=2, bias=False), (4, 3, 3), (3, 7, 7)),
-    }
-
-    def __init__(self, kind):
-        super().__init__()
-        layer, self.inputs, self.outputs = self.kinds[kind]
-        self.layer = layer.double()
-
-    def forward(self, z, y):
-        return self.layer(z)
-
-
-def correlated(n, channels, *positions):
-    """Random [n, channels, *positions] whose channels are correlated."""
-    mix = torch.randn(channels, channels, dtype=torch.float64)
-    independent = torch.randn(n, channels, *positions, dtype=torch.float64)
-    return torch.einsum("cd,nd...->nc...", mix, independent)
-
-
-def one_layer(kind):
-    """Such a layer, and 300 z and v; v is the gradient at its output."""
-
-    def network(n):
-        torch.manual_seed(1)
-        model = OneLayer(kind)
-        return model, torch.tensor([0]), correlated(n, *model.inputs), correlated(n, *model.outputs)
-
-    return turned(network, 300)
-
-
-def share_off_the_diagonal(matrix):
-    return 1 - matrix.diag().square().sum() / matrix.square().sum()
-
-
-@pytest.mark.parametrize("kind", OneLayer.kinds)
-def test_rotated_fisher_and_penalty_are_those_of_the_kronecker_product(kind):
-    model, rotations, y, z, v = one_layer(kind)
-    gradients = [g.flatten() for (g,) in gradients_by_loop(model, y, z, v)]
-    full = sum(torch.outer(g, g) for g in gradients) / len(z)
-    (each,) = layers_and_matrices(rotations)
-    r = kronecker(*each)
-    torch.testing.assert_close(r.T @ r, torch.eye(len(r)).double(), rtol=0, atol=1e-12)
-
-    # F is the diagonal of RᵀFR, which is nearer to what a diagonal assumes
-    (fisher,) = measured(model, y, z, v, rotations)
-    rotated = r.T @ full @ r
-    torch.testing.assert_close(fisher.flatten(), rotated.diag())
-    assert share_off_the_diagonal(rotated) < 0.7 * share_off_the_diagonal(full)
-
-    # The penalty is ½ δᵀ R diag(F) Rᵀ δ
-    distance = torch.randn_like(model.layer.weight)
-    delta = distance.flatten()
-    expected = delta @ r @ fisher.flatten().diag() @ r.T @ delta / 2
-    torch.testing.assert_close(rewc.ewc_penalty([fisher], rotations([distance])), expected)
-
-
 @pytest.mark.parametrize("network", NETWORKS)
 def test_rotated_fisher_equals_a_loop_over_samples_and_explicit_rotations(network):
     generator, rotations, y, z, v = turned(network, 12)

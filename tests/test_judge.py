@@ -1,11 +1,11 @@
 """The judge: how it is trained, and the one that is shipped."""
 
-import json
-import shutil
+import hashlib
 
 import pytest
 import torch
 from conftest import ROOT, Brightness
+from torchvision.datasets import FashionMNIST
 
 from common import Judge, normalise
 from scoring import drawing
@@ -78,18 +78,24 @@ def test_colour_images_are_learned_for_longer_and_shifted(monkeypatch):
     assert len(learned) == 8 and all(image.numpy().tobytes() in originals for image in learned[0])
 
 
-def test_the_shipped_judge_knows_mnist_and_answers_for_chosen_categories_in_their_order():
-    saved = torch.load(ROOT / "judges" / "mnist.pt", weights_only=True)
-    judge, name = judges.shipped_judge("mnist", list("0123456789"))
-    assert name == f"judges/mnist.pt (SHA-256 {judges.SHIPPED['mnist'][:8]})" and not judge.training
+NAMES = {"mnist": list("0123456789"), "fashion": FashionMNIST.classes}
+
+
+@pytest.mark.parametrize("dataset, names", NAMES.items())
+def test_the_shipped_judge_answers_for_chosen_categories_in_their_order(dataset, names):
+    saved = torch.load(ROOT / "judges" / f"{dataset}.pt", weights_only=True)
+    assert saved["categories"] == names
+    judge, name = judges.shipped_judge(dataset, names)
+    expected = f"judges/{dataset}.pt (SHA-256 {judges.SHIPPED[dataset][:8]})"
+    assert name == expected and not judge.training
     images = torch.randint(256, (20, 1, 32, 32), dtype=torch.uint8)
     whole = judge.head(judges.embed(judge, images))
-    some, _ = judges.shipped_judge("mnist", ["7", "3", "1"])
+    some, _ = judges.shipped_judge(dataset, [names[7], names[3], names[1]])
     torch.testing.assert_close(some.head(judges.embed(some, images)), whole[:, [7, 3, 1]])
     assert torch.equal(judges.embed(some, images), judges.embed(judge, images))
     assert torch.equal(judge.state_dict()["head.weight"], saved["judge"]["head.weight"])
-    assert judges.shipped_judge("idx", ["0", "1"]) is None
-    assert judges.shipped_judge("mnist", ["0", "ten"]) is None
+    assert judges.shipped_judge("idx", names) is None
+    assert judges.shipped_judge(dataset, [names[0], "ten"]) is None
 
 
 def test_a_shipped_judge_that_is_not_the_shipped_one_ends_in_one_line(tmp_path, monkeypatch):
@@ -99,6 +105,22 @@ def test_a_shipped_judge_that_is_not_the_shipped_one_ends_in_one_line(tmp_path, 
     (tmp_path / "mnist.pt").write_bytes((ROOT / "judges" / "mnist.pt").read_bytes()[:-1])
     with pytest.raises(SystemExit, match="has SHA-256 .*, expected .*; restore it with"):
         judges.shipped_judge("mnist", ["0", "1"])
+
+
+def test_a_judge_that_is_to_be_shipped_is_that_of_the_data(
+    tiny_data, tmp_path, monkeypatch, capsys
+):
+    for module in (judges, ship):
+        monkeypatch.setattr(module, "FOLDER", tmp_path)
+    ship.write_judge("idx", tiny_data, 20)
+    found = hashlib.sha256((tmp_path / "idx.pt").read_bytes()).hexdigest()
+    assert f"SHA-256 {found}\n" in capsys.readouterr().out
+    monkeypatch.setitem(judges.SHIPPED, "idx", found)
+    reference = opened(tiny_data, cache_dir=tmp_path / "cache")
+    assert reference.judge_name == f"judges/idx.pt (SHA-256 {found[:8]})"
+    images, labels = reference.images, reference.labels
+    same = judges.train_classifier(images, labels, len(reference.names), "cpu", "test", 20)
+    assert torch.equal(same.head.weight, reference.judge.head.weight)
 
 
 def test_mnist_is_scored_by_the_shipped_judge(imitated_mnist, tmp_path):
@@ -129,45 +151,3 @@ def test_a_judge_that_cannot_be_kept_is_told_of_and_used(tiny_data, tmp_path, mo
     told = capsys.readouterr().err
     assert "cannot be written (no space left), so the judge is not kept" in told
     assert reference.accuracy > 50 and not list(tmp_path.glob("judge*"))
-
-
-def test_scores_of_real_images_are_shipped_for_their_judge_and_data_only(
-    imitated_mnist, tmp_path, monkeypatch
-):
-    """judges/<data set>.json, made by ship.py for tiny data, saves all work on real images."""
-    monkeypatch.setattr(judges, "FOLDER", shutil.copytree(judges.FOLDER, tmp_path / "judges"))
-    monkeypatch.setattr(ship, "FOLDER", judges.FOLDER)
-    monkeypatch.setattr(ship, "CATEGORIES", (2, 3))
-    monkeypatch.setattr(ship, "OPTIONS", {10000: 6400, 30: 64})
-    by_hand = opened(tmp_path / "other", "mnist")
-    assert by_hand.known.keys() == {"accuracy of the judge"}  # shipped ones are of other data
-    expected = [by_hand.accuracy, by_hand.ceiling([0, 1]), by_hand.floor([0, 1, 2], 64)]
-    ship.write_scores(dict(dataset="mnist", data_dir=tmp_path))
-    made = json.loads((judges.FOLDER / "mnist.json").read_text())["scores"]
-    assert len(made) == 1 + 2 + 4
-
-    monkeypatch.setattr(real_side, "train_classifier", None)
-    monkeypatch.setattr(real_side, "fid", None)
-    shipped = opened(tmp_path / "new", "mnist")
-    found = [shipped.accuracy, shipped.ceiling([0, 1]), shipped.floor([0, 1, 2], 64)]
-    assert found == expected
-    assert not (tmp_path / "new" / "eval_cache.json").exists()
-    with pytest.raises(TypeError):  # not shipped, so trained on
-        shipped.ceiling([0])
-
-    (judges.FOLDER / "mnist.json").write_text("{")
-    damaged = Reference(dict(dataset="mnist", data_dir=tmp_path / "new"))
-    for _ in range(2):  # two runs on the same data
-        with pytest.raises(SystemExit, match="mnist.json is damaged .*git checkout judges/mnist"):
-            damaged.open_judge()
-
-
-def test_the_shipped_scores_are_those_of_the_shipped_judge():
-    scores = json.loads((judges.FOLDER / "mnist.json").read_text())["scores"]
-    assert scores.pop("accuracy of the judge") == pytest.approx(99.41)
-    for what, score in scores.items():
-        if what.startswith("reverse accuracy of categories [0, 1"):
-            assert 95 < score <= 100
-        else:
-            assert what.startswith("FID of judge features, images: ")
-            assert 0 < score["train"] < score["test"] < 20

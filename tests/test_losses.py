@@ -142,25 +142,6 @@ def test_generator_loss_is_minus_fake_plus_lambda_times_cross_entropy_of_fake():
 # MeRGAN
 
 
-@torch.no_grad()
-def test_losses_times_categories_are_the_sums_of_the_means_of_each():
-    torch.manual_seed(0)
-    critic = Critic(5, 1, width=2).double()
-    past = torch.tensor([0, 1, 2])
-    replay, fake = torch.randn(2, 3 * 4, 1, 32, 32, dtype=torch.float64)
-    of_critic = of_generator = 0.0
-    for c in past.tolist():
-        score_replay, logits_replay = critic(replay[4 * c : 4 * c + 4])
-        score_fake, logits_fake = critic(fake[4 * c : 4 * c + 4])
-        of_critic += score_fake.mean() - score_replay.mean()
-        of_critic += 0.7 * mean_cross_entropy(logits_replay, [c] * 4)
-        of_generator += -score_fake.mean() + 0.7 * mean_cross_entropy(logits_fake, [c] * 4)
-    found = 3 * sft.critic_loss(critic, replay, fake, past, 0.7)
-    torch.testing.assert_close(found, of_critic)
-    found = 3 * sft.generator_loss(critic, fake, past, 0.7)
-    torch.testing.assert_close(found, of_generator)
-
-
 def test_equal_generators_give_the_critic_no_gradient_from_replay(
     tiny_options, call_main, tmp_path, monkeypatch
 ):

@@ -49,17 +49,6 @@ def definitions(script):
     return blocks
 
 
-def imports(script):
-    """Dotted name of everything imported anywhere in a script, in order."""
-    names = []
-    for node in ast.walk(ast.parse(source(script))):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        if isinstance(node, ast.ImportFrom):
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return names
-
-
 def below_docstring(script):
     return source(script).splitlines()[ast.parse(source(script)).body[0].end_lineno :]
 
@@ -81,12 +70,6 @@ def test_functions_of_one_name_are_the_same_letter_for_letter(one, other):
     assert [name for name in theirs if name in shared] == shared, way_out(other)
     for name in shared:
         assert ours[name] == theirs[name], way_out(other)
-
-
-@pytest.mark.parametrize("method", OTHERS)
-def test_imports_stand_in_the_same_order(method):
-    ours, theirs = imports("sft"), imports(method)
-    assert [name for name in theirs if name in ours] == ours, way_out(method)
 
 
 @pytest.mark.parametrize("method", OTHERS)

@@ -280,16 +280,6 @@ def test_tasks_of_several_categories_have_a_column_for_each_category_and_no_pape
     assert float(line["fr_test"]) == pytest.approx(((85 - 90) + (65 - 80)) / 2)
 
 
-def test_scores_of_too_few_categories_are_refused(tmp_path):
-    several = of_two_categories_a_task("sft")
-    (tmp_path / "a.json").write_text(json.dumps(several))
-    assert tables.read_scores(tmp_path / "a.json") == several
-    several["accuracy"][2].pop()
-    (tmp_path / "a.json").write_text(json.dumps(several))
-    with pytest.raises(ValueError, match="accuracy has not 5 categories after the last task"):
-        tables.read_scores(tmp_path / "a.json")
-
-
 def test_methods_stand_in_the_papers_order_and_others_behind_by_name():
     methods = ["b", "sft", "a", "mergan_ra", "joint"]
     table = rows([result(method, 20.0) for method in methods])
