@@ -49,6 +49,7 @@ On a CPU scoring has one thread. Only the table goes to standard output.
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -61,7 +62,7 @@ from scoring.reference import Reference
 from scoring.runs import SavedRun, compare_data, find_runs, no_run
 from scoring.scores import noted, score_run
 from scoring.store import check_writable, write_json
-from scoring.tables import markdown, read_scores, write_csv
+from scoring.tables import as_csv, markdown, read_scores
 
 ERRORS = (Exception, SystemExit)  # what is wrong with one run does not stop the others
 
@@ -189,10 +190,10 @@ def print_scores(args):
                 results.append(result)
 
     if results and args.csv:
-        write_csv(results, sys.stdout)
+        print(as_csv(results), end="", flush=True)
     elif results:
         try:
-            print(markdown(results))
+            print(markdown(results), flush=True)
         except ValueError as error:
             problems.append(str(error))
     if problems:
@@ -206,6 +207,8 @@ def main():
     torch.backends.cudnn.allow_tf32 = False  # a GPU scores with as many bits as a CPU
     try:
         print_scores(args)
+    except BrokenPipeError:  # its reader has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on")
 

@@ -1,5 +1,7 @@
 """What a run painted while it learned, from the film that eval.py writes beside its scores."""
 
+import contextlib
+import json
 import sys
 
 import numpy as np
@@ -16,7 +18,8 @@ def clock(moments, iters):
     steps over the whole training.
     """
     task, step = np.asarray(moments).reshape(-1, 2).T
-    return ((task - task.min(initial=10**9)) * iters + step) / iters
+    first = task[0] if len(set(task)) == 1 else 1
+    return ((task - first) * iters + step) / iters
 
 
 class Film:
@@ -25,7 +28,7 @@ class Film:
     at: float [M], the moments as tasks learned by then. names: of the categories that it learns.
     learned: int [M], how many of them it has begun by then. images: uint8 [M, categories, n, C, S,
     S], always from the same n noises. judged: int16 [M, categories, n], what a classifier of real
-    images takes them for, −1 where there is no image.
+    images takes them for, −1 where there is no image. judge: a digest of it, None without scores.
     """
 
     def __init__(self, group):
@@ -38,6 +41,9 @@ class Film:
             self.learned = file["moments"][:, 0] * self.each
             self.images, self.judged = file["images"], file["judged"]
             self.names = [str(name) for name in file["names"]][: self.tasks * self.each]
+        self.judge = None
+        with reading(run.scores), contextlib.suppress(FileNotFoundError):
+            self.judge = json.loads(run.scores.read_text(encoding="utf-8"))["data"]
 
     @property
     def finished(self):
@@ -79,6 +85,8 @@ def load_films(groups, problems):
             problems.append(f"{film_path(run)} not found; {how_to_score(run)}")
     if len({film.each for film in films}) > 1:
         sys.exit("error: runs learn different numbers of categories in a task; show them apart")
+    if len({film.judge for film in films} - {None}) > 1:
+        sys.exit("error: runs were scored by different judges; score them alike, all at once")
     longest = max((film.names for film in films), key=len, default=[])
     for film in films:
         if film.names != longest[: len(film.names)]:

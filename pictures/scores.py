@@ -32,11 +32,14 @@ class Scores:
         self.fid = at_ends(fid["test"]["matrix"])
         self.level = run.tasks > 1 and matrix[-1] is not None and not any(matrix[:-1])
 
+        inside_tasks = any(not at.is_integer() for at in self.accuracy)
         self.how = {
             "FID features": fid["features"],
             "samples": result["samples"],
             "statistics": result["statistics"],
             "real data and judge": result["data"],
+            "images": result["other_data"] or "those learned",
+            "moments inside tasks": "judged" if inside_tasks else "not judged",
         }
         self.final = None
         if matrix[-1]:

@@ -43,7 +43,7 @@ def read_scores(path):
     try:
         check_scores(result)
         markdown([result])
-        write_csv([result], io.StringIO())
+        as_csv([result])
     except (TypeError, KeyError, AttributeError, IndexError) as error:
         raise ValueError(f"not the scores of a run: {type(error).__name__}: {error}") from error
     return result
@@ -124,7 +124,7 @@ def labels_of(rows):
         label = [row["method"]]
         for name, value in row.items():
             of_all = name != "method" and all(name in other for other in rows)
-            if any(other.get(name) != value for other in (rows if of_all else same_method)):
+            if any(other.get(name, ...) != value for other in (rows if of_all else same_method)):
                 label.append(f"{name}={value}")
         labels.append(" ".join(label))
     return labels
@@ -269,7 +269,7 @@ def legend(runs):
     return " ".join(sentences)
 
 
-def write_csv(results, file):
+def as_csv(results):
     """One row a run: arguments, final scores, FID's features and count, and by category."""
     rows = []
     for result in results:
@@ -290,9 +290,11 @@ def write_csv(results, file):
         rows.append(row)
     # A method's own options are empty in the rows of others
     columns = dict.fromkeys(name for row in rows for name in row)
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    return text.getvalue()
 
 
 def by_category(name, values, categories):

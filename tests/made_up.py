@@ -95,6 +95,7 @@ def made_up_scores(arguments, moments, names, count, base):
         "samples": 640,
         "statistics": "batch",
         "data": "12345678",
+        "other_data": None,
         "arguments": arguments,
     }
 

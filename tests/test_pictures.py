@@ -116,6 +116,7 @@ def test_the_clock_counts_tasks():
     assert film.clock([(1, 2), (1, 4), (3, 1)], 4).tolist() == [0.5, 1, 2.25]
     # All categories in one task: its steps count over the whole training
     assert film.clock([(3, 2), (3, 12)], 4).tolist() == [0.5, 3]
+    assert film.clock([(2, 2), (3, 1)], 4).tolist() == [1.5, 2.25]  # of the first none is left
 
 
 def test_moments_that_last_too_short_are_left_out_but_no_end(made):
@@ -434,10 +435,27 @@ def change(path, **values):
 
 
 @pytest.mark.parametrize("verb", ["curves", "page"])
-def test_runs_scored_differently_share_no_picture(runs, tmp_path, capsys, verb):
-    change(runs / "sft" / "eval.json", samples=128)
+@pytest.mark.parametrize(
+    "changed, found",
+    [
+        ({"samples": 128}, "samples: 640 or 128"),
+        ({"intermediate": []}, "moments inside tasks: judged or not judged"),
+        ({"other_data": "a, b"}, "images: those learned or a, b"),
+    ],
+)
+def test_runs_scored_differently_share_no_picture(runs, tmp_path, capsys, verb, changed, found):
+    change(runs / "sft" / "eval.json", **changed)
     (line,) = failure(capsys, verb, runs, "-o", tmp_path / OUTPUTS.get(verb, ""))
-    assert "runs scored differently (samples: 640 or 128); score them alike" in line
+    assert f"runs scored differently ({found}); score them alike" in line
+
+
+@pytest.mark.parametrize("verb", ["samples", "evolution", "forgetting"])
+def test_images_judged_by_different_judges_share_no_picture(runs, tmp_path, capsys, verb):
+    change(runs / "sft" / "eval.json", data="87654321")
+    (line,) = failure(capsys, verb, runs, "-o", tmp_path / OUTPUTS.get(verb, ""))
+    assert line.startswith("error: runs were scored by different judges; score them alike")
+    (runs / "sft" / "eval.json").unlink()
+    assert figures_main(verb, runs, "-o", tmp_path / OUTPUTS.get(verb, "")) is None
 
 
 def test_only_runs_of_as_many_categories_must_have_as_many_fid_images(runs, tmp_path, capsys):

@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -79,10 +82,7 @@ def rows(results):
 
 
 def csv_rows(results):
-    file = io.StringIO()
-    tables.write_csv(results, file)
-    file.seek(0)
-    return list(csv.DictReader(file))
+    return list(csv.DictReader(io.StringIO(tables.as_csv(results))))
 
 
 def test_table_puts_runs_that_differ_by_seed_alone_in_one_row_with_the_papers_number():
@@ -128,9 +128,12 @@ def test_runs_on_several_machines_share_a_row_and_name_all():
     assert "Trained on: H100 or H200." in text and "| sft | 2 |" in text
 
 
-def test_the_committed_table_is_that_of_the_committed_scores_byte_for_byte(call_main, capsys):
-    assert call_main(eval, *sorted((ROOT / "results" / "mnist").glob("*.json"))) is None
-    assert capsys.readouterr().out == (ROOT / "results" / "mnist.md").read_text()
+@pytest.mark.parametrize(
+    "table", sorted((ROOT / "results").glob("*.md")), ids=lambda path: path.stem
+)
+def test_committed_tables_are_those_of_the_committed_scores_byte_for_byte(table, call_main, capsys):
+    assert call_main(eval, *sorted(table.with_suffix("").glob("*.json"))) is None
+    assert capsys.readouterr().out == table.read_text()
 
 
 def test_scores_that_are_no_eval_json_are_named_and_the_others_make_the_table(
@@ -308,3 +311,17 @@ def test_a_row_has_one_name_in_tables_of_more_and_of_fewer_tasks():
     text = tables.markdown([fewer, result("ewc", 80.0, lambda_ewc=27.0)])
     assert "| ewc lambda_ewc=9.0 | 1 | 70.00 |" in text
     assert "| ewc lambda_ewc=27.0 | 1 | 80.00 |" in text
+
+
+def test_an_option_that_is_null_is_not_one_that_is_not_there():
+    assert tables.labels_of([{"method": "a", "x": None}, {"method": "a"}]) == ["a x=None", "a"]
+
+
+def test_a_reader_of_the_table_may_have_seen_enough(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(result("sft", 20.0)))
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, ROOT / "eval.py", tmp_path / "a.json"]
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert done.stderr == b""
