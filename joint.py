@@ -299,7 +299,7 @@ class Run:
         for step in range(begin + 1, steps + 1):
             torch.manual_seed(common.mixed_seed(self.args.seed, RANK, task, step))
             yield step
-            if self.due:
+            if self.due:  # as log() has found
                 self.save_checkpoint(task, step)
 
     def log(self, step, losses):

@@ -288,7 +288,7 @@ def train(args, run, images, labels, names):
         """z ~ N(0, I) for n images of each category in y: [K·n, latent_dim]."""
         return torch.randn(len(y) * n, args.latent_dim, device=device)
 
-    def fixed_samples(n, random):
+    def z_and_v(n, random):
         """n pairs of z and v ~ N(0, I), like a z and an image; the same in every process."""
         z = torch.randn(n, args.latent_dim, generator=random)
         v = torch.randn(n, *images.shape[1:], generator=random)
@@ -356,9 +356,9 @@ def train(args, run, images, labels, names):
             common.say(f"measuring the Fisher information of {len(seen)} categories")
             random = torch.Generator().manual_seed(common.mixed_seed(args.seed, 0, task, 0))
             generator.eval()
-            z, v = fixed_samples(max(args.covariance_samples // len(seen), 1), random)
+            z, v = z_and_v(max(args.covariance_samples // len(seen), 1), random)
             rotations.turn(generator, seen, z, v)
-            z, v = fixed_samples(args.fisher_samples, random)
+            z, v = z_and_v(args.fisher_samples, random)
             measured = fisher_information(map(rotations, sample_gradients(generator, seen, z, v)))
             generator.train()
             for f, star, new, weight in zip(fisher, anchor, measured, generator_weights):
@@ -460,7 +460,7 @@ class Run:
         for step in range(begin + 1, steps + 1):
             torch.manual_seed(common.mixed_seed(self.args.seed, RANK, task, step))
             yield step
-            if self.due:
+            if self.due:  # as log() has found
                 self.save_checkpoint(task, step)
 
     def log(self, step, losses):

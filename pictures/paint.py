@@ -46,14 +46,14 @@ def load(path, categories, standing=False):
     """The saved generator of a run or a snapshot, and the indices of the categories chosen; exits
     with one line if it cannot be read, or has not learned one of them.
     """
-    generator = load_generator(newest(path) if path.is_dir() else path, standing)
+    generator = open_generator(newest(path) if path.is_dir() else path, standing)
     if categories == ["all"]:
         return generator, generator.seen
     names = [generator.categories[category] for category in generator.seen]
     return generator, [generator.seen[choose(text, names)] for text in categories]
 
 
-def load_generator(path, standing=False):
+def open_generator(path, standing=False):
     """A saved generator; exits with one line if it cannot be read."""
     if not path.is_file():
         sys.exit(f"error: {path} not found; expected a run, or a snapshot (task_<n>.pt) in one")

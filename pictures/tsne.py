@@ -6,7 +6,7 @@ import torch
 
 from pictures.canvas import INSTALL, plain, plt, save_figure
 from pictures.groups import choose, need_runs, setting
-from pictures.paint import load_generator
+from pictures.paint import open_generator
 from scoring.drawing import whole_groups
 from scoring.judge import embed
 from scoring.reference import Reference
@@ -90,7 +90,7 @@ def painted(path, category, n):
     """
     if not path.exists():
         return []
-    generator = load_generator(path)
+    generator = open_generator(path)
     if category not in generator.seen:
         return []
     return generator.draw(category, whole_groups(n))[:n]

@@ -66,7 +66,7 @@ class Reference:
             print("judge: warning: below 90 %, so the scores below mean little", file=sys.stderr)
 
     @functools.cached_property
-    def data(self):
+    def real_digest(self):
         """A digest of the real images and the judge."""
         weights = [weight.cpu() for weight in self.judge.state_dict().values()]
         real = (self.images, self.labels, self.test_images, self.test_labels)
@@ -75,7 +75,7 @@ class Reference:
     @functools.cached_property
     def key(self):
         """What every score depends on, as a part of the name under which it is kept."""
-        return digest(self.data, self.device, *CODE)
+        return digest(self.real_digest, self.device, *CODE)
 
     @functools.cached_property
     def fid_key(self):

@@ -207,7 +207,7 @@ def score_run(
         "intermediate": intermediate,
         "judge": reference.judge_name,
         "judge_accuracy": reference.accuracy,
-        "data": reference.data[:8],
+        "data": reference.real_digest[:8],
         "other_data": other_data,
         "samples": samples,
         "statistics": "standing" if standing else "batch",
