@@ -188,7 +188,7 @@ def table(setting, rows, labels, ambiguous):
     if ambiguous:
         title["real data and judge"] = runs[0]["data"]
     lines = ["**" + ", ".join(f"{name} {value}" for name, value in title.items()) + "**"]
-    lines += ["", legend(runs), ""]
+    lines += ["", legend(runs, [json.loads(options) for options in rows]), ""]
 
     # Accuracies stand beside the paper's, those after the last task at the end
     tasks = setting["num_tasks"]
@@ -237,8 +237,10 @@ def each(values):
     return "/".join(sorted(texts))
 
 
-def legend(runs):
-    """What stands behind a table's scores: features, counts, what real images would score."""
+def legend(runs, options):
+    """What stands behind a table's scores: features, counts, what real images would score, and the
+    options that all rows have. options: of each row.
+    """
     first = runs[0]
     fid, names = first["fid"], names_of(first)
     numbered = names == list(map(str, range(len(names))))
@@ -264,6 +266,13 @@ def legend(runs):
         sentences.append(f"Reverse accuracy of real training images: {each(ceilings)} %.")
     hardware = {run["arguments"]["hardware"] for run in runs}
     sentences.append(f"Trained on: {' or '.join(sorted(hardware))}.")
+    shared = []
+    for name, value in options[0].items():
+        is_shared = all(row.get(name, ...) == value for row in options)
+        if is_shared and name != "method" and value not in ("", None) and value is not False:
+            shared.append(drawable(f"{name.replace('_', ' ')} {value}"))
+    if shared:
+        sentences.append(f"All runs have {', '.join(shared)}.")
     if first["other_data"]:
         sentences.append(f"Scored on other data than was learned ({first['other_data']}).")
     return " ".join(sentences)

@@ -128,6 +128,22 @@ def test_runs_on_several_machines_share_a_row_and_name_all():
     assert "Trained on: H100 or H200." in text and "| sft | 2 |" in text
 
 
+def test_options_that_all_rows_have_stand_above_the_table():
+    """Not those that are off, and not those that tell rows apart."""
+    common = {"amp": "bf16", "lambda_cls": 0.0, "crop": False, "image_size": None}
+    runs = [
+        result("sft", 20.0, **common),
+        result("ewc", 30.0, **common, lambda_ewc=9.0),
+        result("ewc", 31.0, **common, lambda_ewc=9.0, seed=2),
+    ]
+    above = tables.markdown(runs).split("| method")[0]
+    assert "amp bf16, lambda cls 0.0," in above
+    assert not any(word in above for word in ("crop", "image size", "lambda ewc"))
+    assert "lambda ewc 9.0" in tables.markdown(runs[2:]).split("| method")[0]
+    runs[1]["arguments"]["amp"] = "off"
+    assert "amp" not in tables.markdown(runs).split("| method")[0]
+
+
 @pytest.mark.parametrize(
     "table", sorted((ROOT / "results").glob("*.md")), ids=lambda path: path.stem
 )
