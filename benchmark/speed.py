@@ -141,7 +141,8 @@ def cases(device, photographs):
     if device == "cuda":
         large = ["--dataset", "folder", "--data-dir", photographs]
         for size, options in (("32×32", []), ("64×64", large)):
-            found[f"sft, {size}"] = ("sft", options, {})
+            if options:  # without, it is the script above
+                found[f"sft, {size}"] = ("sft", options, {})
             found[f"sft, {size}, no graph"] = ("sft", [*options, "--cuda-graph", "off"], {})
             found[f"sft, {size}, no TF32"] = ("sft", options, {"NVIDIA_TF32_OVERRIDE": "0"})
             found[f"sft, {size}, bfloat16"] = ("sft", [*options, "--amp", "bf16"], {})

@@ -18,7 +18,6 @@ Two layouts are learned, and nothing else:
 Where a tree breaks a rule, one line says what was found and which command is probably meant.
 """
 
-import os
 import re
 import shlex
 import sys
@@ -250,7 +249,7 @@ def splits_in(folder):
     """The folders at any depth in a folder that are named as splits and hold files."""
     found = set()
     for name in files_below(folder):
-        parts = name.split(os.sep)[:-1]
+        parts = name.split("/")[:-1]
         for depth, part in enumerate(parts, 1):
             if split_of(part):
                 found.add("/".join(parts[:depth]))

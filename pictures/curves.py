@@ -111,7 +111,7 @@ def title(courses):
     """Data, steps and images judged, in words."""
     images = courses[0][1][0].how["samples"]
     text = setting([group for group, _ in courses], seeds=False)
-    return f"{text}; images judged at the ends of tasks: {images}"
+    return f"{text}; images judged at the ends of tasks: {images} of each category"
 
 
 def plot(ax, group, seeds, level):

@@ -28,7 +28,8 @@ class Film:
     at: float [M], the moments as tasks learned by then. names: of the categories that it learns.
     learned: int [M], how many of them it has begun by then. images: uint8 [M, categories, n, C, S,
     S], always from the same n noises. judged: int16 [M, categories, n], what a classifier of real
-    images takes them for, −1 where there is no image. judge: a digest of it, None without scores.
+    images takes them for, −1 where there is no image. judge: a digest of
+    real images and judge, None without scores.
     """
 
     def __init__(self, group):
@@ -40,7 +41,7 @@ class Film:
             self.at = clock(file["moments"], run.iters)
             self.learned = file["moments"][:, 0] * self.each
             self.images, self.judged = file["images"], file["judged"]
-            self.names = [str(name) for name in file["names"]][: self.tasks * self.each]
+            self.names = [str(name) for name in file["names"]]
         self.judge = None
         with reading(run.scores), contextlib.suppress(FileNotFoundError):
             self.judge = json.loads(run.scores.read_text(encoding="utf-8"))["data"]
@@ -86,7 +87,8 @@ def load_films(groups, problems):
     if len({film.each for film in films}) > 1:
         sys.exit("error: runs learn different numbers of categories in a task; show them apart")
     if len({film.judge for film in films} - {None}) > 1:
-        sys.exit("error: runs were scored by different judges; score them alike, all at once")
+        found = "runs were scored against other images or by another judge"
+        sys.exit(f"error: {found}; score them alike, or draw them apart")
     longest = max((film.names for film in films), key=len, default=[])
     for film in films:
         if film.names != longest[: len(film.names)]:

@@ -13,7 +13,6 @@ from scoring.runs import SavedRun, find_runs, no_run
 from scoring.tables import labels_of, place
 
 DASHES = ["-", "--", ":", "-."]
-CHOICE = ("categories", "images_per_category", "image_size", "crop")  # of a data set's images
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,16 +65,8 @@ def find_groups(paths):
     rows = [json.loads(options) for options in groups]
     data = sorted({row["dataset"] for row in rows})
     if len(data) > 1:
-        sys.exit(f"error: runs of several data sets ({', '.join(data)}); draw them one at a time")
-    # The same options, but other images
-    learned = {}
-    for run in [run for runs in groups.values() for run in runs.values()]:
-        chosen = [run.arguments.get(name) for name in CHOICE]
-        images = run.arguments.get("data")  # None in copies of scores
-        other = learned.setdefault(json.dumps(chosen), (images, run))
-        if images and other[0] and images != other[0]:
-            found = f"{other[1].path} and {run.path} learned different images"
-            sys.exit(f"error: {found}; draw them one at a time")
+        found = f"runs of several data sets ({', '.join(data)})"
+        sys.exit(f"error: {found}; name those of one, as runs/{data[0]}__*")
     looks = describe([row["method"] for row in rows])
     counted = Counter()
     found = []

@@ -127,9 +127,9 @@ def headline(groups, scores):
     if not kept:
         return TITLE
     (worst, loser), (best, winner) = min(kept), max(kept)
-    text = f"After the last of {tasks} tasks, {loser} still paints {worst:.1f} % of "
-    text += "the earlier categories recognisably"
-    return text if best == worst else f"{text}, {winner} {best:.1f} %"
+    text = f"After the last of {tasks} tasks, {worst:.1f} % of {loser}'s images of earlier "
+    text += "categories are recognised"
+    return text if best == worst else f"{text}, {best:.1f} % of {winner}'s"
 
 
 def sprite(film, category, n, shown):

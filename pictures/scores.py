@@ -95,5 +95,7 @@ def scores_of(runs):
     for name, several in values.items():
         if len(several) > 1:
             different = f"{name}: {' or '.join(several)}"
-            sys.exit(f"error: runs scored differently ({different}); score them alike, all at once")
+            sys.exit(
+                f"error: runs scored differently ({different}); score them alike, or draw them apart"
+            )
     return found

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from common import DATASETS, data_options
+from support.resume import MAY_DIFFER
 
 # Options that all runs of a table have in common
 SHARED_OPTIONS = ("dataset", "num_tasks", "iters", "batch_size", "learning_rate", "width")
 # Options that change no result, or whose effect is compared otherwise
-IGNORED = ("run_dir", "data_dir", "cache_dir", "data", "hardware", "code", "schedule", "cuda_graph")
-IGNORED += ("log_every", "checkpoint_every", "snapshots")
+IGNORED = MAY_DIFFER | {"data", "schedule"}
 
 
 def find_runs(paths):
@@ -143,9 +143,7 @@ class SavedRun:
         return dict(sorted(found.items()))
 
     def names(self):
-        """Names of all categories of the data, from scores or any readable snapshot, or None."""
-        if self.path.is_file():
-            return json.loads(self.path.read_text())["categories"]
+        """Names of all categories of the data, from any readable snapshot, or None."""
         for path in [*self.ends(), *self.inside().values()]:
             try:
                 return torch.load(path, map_location="cpu", weights_only=True)["categories"]

@@ -192,7 +192,7 @@ def score_run(
 
     accuracy = column(rows, "accuracy")
     tasks = metrics.by_task(accuracy, run.categories_per_task)
-    options = {"hardware"} | run.arguments.keys() - set(IGNORED)
+    options = {"hardware"} | run.arguments.keys() - IGNORED
     results = {
         "categories": reference.names,
         "average_accuracy": column(rows, "average_accuracy"),

@@ -193,13 +193,14 @@ def table(setting, rows, labels, ambiguous):
     # Accuracies stand beside the paper's, those after the last task at the end
     tasks = setting["num_tasks"]
     one_each = "categories_per_task" not in setting  # as the paper has it
-    papers = {tasks: {}}  # by number of tasks: {method: accuracy}
+    papers = {}  # by number of tasks: {method: accuracy}
     for (dataset, number), accuracies in PAPER.items():
         if one_each and dataset == setting["dataset"] and number <= tasks:
             papers[number] = dict(zip(PAPER_METHODS, accuracies))
     header = ["method", "n"]
-    for task in sorted(papers):
-        header += [TITLES["accuracy"] if task == tasks else f"after {task} tasks %", "paper"]
+    for task in sorted({tasks, *papers}):
+        header.append(TITLES["accuracy"] if task == tasks else f"after {task} tasks %")
+        header += ["paper"] * (task in papers)
     features = FEATURES[runs[0]["fid"]["features"]]
     other_scores = [name for name in TITLES if name != "accuracy"]
     header += [TITLES[name].format(features=features) for name in other_scores]
@@ -209,10 +210,11 @@ def table(setting, rows, labels, ambiguous):
     for text in sorted(rows, key=lambda text: place(json.loads(text)["method"])):
         option, runs = json.loads(text), rows[text]
         cells = [labels[text], str(len(runs))]
-        for task, paper in sorted(papers.items()):
+        for task in sorted({tasks, *papers}):
             cells.append(mean_std([run["average_accuracy"][task - 1] for run in runs]))
-            chosen = option["categories"] or option["images_per_category"]  # not the paper's data
-            cells.append(mean_std([None if chosen else paper.get(option["method"])]))
+            if task in papers:
+                chosen = option["categories"] or option["images_per_category"]  # not the paper's
+                cells.append(mean_std([None if chosen else papers[task].get(option["method"])]))
         cells += [mean_std([final_scores(run)[name] for run in runs]) for name in other_scores]
         for category in range(len(names)):
             cells.append(mean_std([run["accuracy"][-1][category] for run in runs], 1))
@@ -283,7 +285,7 @@ def as_csv(results):
     rows = []
     for result in results:
         fid, categories = result["fid"], len(names_of(result))
-        row = dict(result["arguments"])
+        row = {**result["arguments"], "category_names": ", ".join(names_of(result))}
         row |= final_scores(result)
         row |= {f"fid_{name}": fid[name] for name in ("features", "samples")}
         for split in ("test", "train"):

@@ -313,10 +313,8 @@ def test_two_curves_tell_remembering_from_learning(visit, written):
 
 def test_the_headline_says_the_finding(visit, written, tmp_path):
     text = visit(written).locator("h1").inner_text()
-    expected = (
-        "After the last of 3 tasks, Fine-tuning still paints 85.5 % of the earlier categories"
-    )
-    assert text == f"{expected} recognisably, my_method 95.5 %"
+    expected = "After the last of 3 tasks, 85.5 % of Fine-tuning's images of earlier categories are"
+    assert text == f"{expected} recognised, 95.5 % of my_method's"
     write_run(tmp_path / "runs" / "sft", "sft", scored=False)
     tab = visit(write(tmp_path))
     assert tab.locator("h1").inner_text() == "What a generator keeps, and what it forgets"
@@ -397,7 +395,7 @@ def test_the_headline_compares_runs_of_as_many_tasks(tmp_path):
     write_run(tmp_path / "runs" / "short", "sft", tasks=2)
     write_run(tmp_path / "runs" / "long", "ewc", tasks=3)
     text = write(tmp_path).read_text(encoding="utf-8")
-    assert "<h1>After the last of 3 tasks, EWC num_tasks=3 still paints 90.5 % of" in text
+    assert "<h1>After the last of 3 tasks, 90.5 % of EWC num_tasks=3" in text
 
 
 def test_colour_images_look_like_those_of_the_film():
