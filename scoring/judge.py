@@ -28,13 +28,13 @@ LEAST_STEPS = 800  # of training on colour images, of which there may be few
 BATCH = 128
 
 
-def train_classifier(images, labels, num_categories, device, title, epochs=EPOCHS):
+def train_classifier(images, labels, num_categories, device, title, epochs=EPOCHS, seed=0):
     """A Judge trained on given images: Adam, one cycle of the learning rate, last epoch, eval mode.
 
     images: uint8 [N, C, H, W]; labels: int64 [N]; title: of the progress on standard error. Colour
     images are learned for at least LEAST_STEPS steps, each batch shifted at random.
     """
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     judge = Judge(num_categories, *images.shape[1:3])
     judge = judge.to(device, memory_format=torch.channels_last)
     images, labels = images.to(device), labels.to(device)

@@ -147,14 +147,16 @@ class Reference:
 
         return self.of_real("accuracy of the judge", self.key, compute)
 
-    def reverse_accuracy(self, images, labels, seen, whose="generated images"):
+    def reverse_accuracy(self, images, labels, seen, whose="generated images", seed=0):
         """Percent right of the real test images of the seen categories, by a classifier trained
-        only on the given images, trained like a judge. whose: the images, in words.
+        only on the given images, trained like a judge. whose: the images, in words; seed: of the
+        classifier.
 
         Also called fitting capacity, GAN-train, or classification accuracy score.
         """
         title = f"training on {whose}, for reverse accuracy"
-        classifier = train_classifier(images, labels, len(self.names), self.device, title)
+        categories = len(self.names)
+        classifier = train_classifier(images, labels, categories, self.device, title, seed=seed)
         asked = torch.isin(self.test_labels, torch.tensor(seen))
         features = embed(classifier, self.test_images[asked])
         return percent_right(classifier, features, self.test_labels[asked])

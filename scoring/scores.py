@@ -63,9 +63,9 @@ def score_snapshot(path, reference, num_categories, samples, standing=False):
     return scores | {"fid_samples": counts, "seen": generator.seen}
 
 
-def score_reverse(path, reference, standing=False):
-    """Reverse accuracy of one saved generator, percent, from as many images as the real training
-    set has, the same number of each category.
+def draw_as_training_set(path, reference, standing=False):
+    """As many images by one saved generator as the real training set has, as many of each category
+    that it has seen: uint8 [N, C, H, W], int64 [N], and these categories.
     """
     generator = SavedGenerator.load(path, reference.device, standing)
     seen = generator.seen
@@ -75,12 +75,17 @@ def score_reverse(path, reference, standing=False):
     for category in progress(seen, f"drawing {path.parent.name}, for reverse accuracy"):
         drawn = generator.draw(category, whole_groups(each), seed=1, as_pixels=True)
         images.append(drawn[:each])
-    counts = torch.tensor(list(map(len, images)))
-    if counts.sum() == 0:  # by a solver that names none of them
+    labels = torch.tensor(seen).repeat_interleave(torch.tensor(list(map(len, images))))
+    return torch.cat(images), labels, seen
+
+
+def score_reverse(path, reference, standing=False):
+    """Reverse accuracy of one saved generator, percent."""
+    images, labels, seen = draw_as_training_set(path, reference, standing)
+    if len(images) == 0:  # by a solver that names none of them
         return 0.0
-    labels = torch.tensor(seen).repeat_interleave(counts)
     whose = f"images of {path.parent.name}"
-    return reference.reverse_accuracy(torch.cat(images), labels, seen, whose)
+    return reference.reverse_accuracy(images, labels, seen, whose)
 
 
 def column(rows, name):

@@ -97,9 +97,9 @@ def count_calls(monkeypatch, *places):
     for module, name in places:
         function = getattr(module, name)
 
-        def counted(*args, _function=function, _name=name):
+        def counted(*args, _function=function, _name=name, **named):
             calls.append(_name)
-            return _function(*args)
+            return _function(*args, **named)
 
         monkeypatch.setattr(module, name, counted)
     return calls

@@ -1,7 +1,8 @@
-"""Pictures by saved generators, and the speed benchmark."""
+"""Pictures by saved generators, and the benchmarks."""
 
 import errno
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -201,3 +202,26 @@ def test_every_line_of_a_list_is_a_command_and_no_two_write_to_the_same_place(mo
             assert python == "python"
         assert listed == set(METHODS)
     assert len(set(run_dirs)) == len(run_dirs)
+
+
+def test_the_reverse_benchmark_varies_the_classifier_and_the_grey_values(
+    finished, tmp_path, call_main, monkeypatch
+):
+    import reverse
+
+    calls = []
+
+    def record(self, images, labels, seen, whose, seed):
+        calls.append((images, self.test_images, seed))
+        assert len(images) == len(labels) and seen == [0, 1, 2]
+        return float(seed)
+
+    monkeypatch.setattr(reverse.Reference, "reverse_accuracy", record)
+    assert call_main(reverse, finished("sft"), "--output", tmp_path) is None
+    assert [seed for *_, seed in calls] == [0, 1, 0, 1]
+    painted, white = calls[0], calls[2]
+    for before, after in zip(painted[:2], white[:2]):
+        assert len(before.unique()) > 2 and torch.equal(after, (before > 127) * after.max())
+        assert after.unique().tolist() == [0, 255]
+    rows = json.loads((tmp_path / "reverse.json").read_text())["rows"]["sft, seed 1"]
+    assert rows == {"as_painted": [0.0, 1.0], "black_and_white": [0.0, 1.0]}
