@@ -1,6 +1,6 @@
 """What reverse accuracy depends on: the classifier's own seed, and grey values.
 
-    python benchmark/reverse.py runs/mnist__mergan_jtr__2 runs/mnist__mergan_ra__2
+    python benchmark/reverse.py runs/mnist__mergan_ra__2 runs/mnist__mergan_jtr__2
 
 Measures it with several classifiers, of images as they are painted and in black and white; real
 test images are then black and white too. Prints each value, and writes all into reverse.json.
