@@ -685,12 +685,12 @@ class RealImages:
         """Put the batches of a step into self.batches. Call it before each step."""
         numbers = self.numbers(step)
         if torch.is_tensor(self.images):
-            batches = self.images[torch.from_numpy(numbers).to(self.device)]
+            batches = self.images[torch.from_numpy(numbers).to(self.device, non_blocking=True)]
         else:
             # Opened afresh: what has been read of a map counts as memory until it is closed
             images = np.memmap(self.images.filename, np.uint8, "r", shape=self.images.shape)
             batches = torch.from_numpy(images[numbers])
-        self.batches.copy_(batches)
+        self.batches.copy_(batches, non_blocking=True)
 
 
 def normalise(images):

@@ -378,8 +378,8 @@ class Run:
             common.write(self.directory / name, lambda file: save(*content, file))
 
     def save_milestone(self, step, generator, seen, solver=None):
-        """At steps 1, 2, 4, 8, … and the last one: samples, and the generator as it then is."""
-        if step.bit_count() > 1 and step < self.last_step:
+        """At steps 1, 2, 4, 8, … and every --iters: samples, and the generator as it then is."""
+        if step.bit_count() > 1 and step % self.args.iters:
             return
         name = f"task_{self.task + 1}_step_{step:06d}"
         rows = common.fixed_samples(generator, seen, solver)

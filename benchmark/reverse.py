@@ -46,7 +46,7 @@ def main():
         compare_data(run, reference)
         images, labels, seen = draw_as_training_set(run.ends()[-1], reference)
         real = reference.test_images
-        rows = found[f"{run.method}, seed {run.seed}"] = {}
+        rows = found[run.path.name] = {}
         for convert in (as_painted, black_and_white):
             reference.test_images = convert(real)
             values = rows[convert.__name__] = []

@@ -197,7 +197,7 @@ def score_run(
 
     accuracy = column(rows, "accuracy")
     tasks = metrics.by_task(accuracy, run.categories_per_task)
-    options = {"hardware"} | run.arguments.keys() - IGNORED
+    options = {"hardware", "code"} | run.arguments.keys() - IGNORED
     results = {
         "categories": reference.names,
         "average_accuracy": column(rows, "average_accuracy"),

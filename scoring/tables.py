@@ -239,9 +239,19 @@ def each(values):
     return "/".join(sorted(texts))
 
 
+def same_options(rows):
+    """The options that all rows have alike, in words; not those that are empty or off."""
+    words = []
+    for name, value in rows[0].items():
+        alike = all(row.get(name, ...) == value for row in rows)
+        if alike and name != "method" and value not in ("", None) and value is not False:
+            words.append(drawable(f"{name.replace('_', ' ')} {value}"))
+    return words
+
+
 def legend(runs, options):
     """What stands behind a table's scores: features, counts, what real images would score, and the
-    options that all rows have. options: of each row.
+    options that all rows have, or all of a method. options: of each row.
     """
     first = runs[0]
     fid, names = first["fid"], names_of(first)
@@ -268,13 +278,18 @@ def legend(runs, options):
         sentences.append(f"Reverse accuracy of real training images: {each(ceilings)} %.")
     hardware = {run["arguments"]["hardware"] for run in runs}
     sentences.append(f"Trained on: {' or '.join(sorted(hardware))}.")
-    shared = []
-    for name, value in options[0].items():
-        is_shared = all(row.get(name, ...) == value for row in options)
-        if is_shared and name != "method" and value not in ("", None) and value is not False:
-            shared.append(drawable(f"{name.replace('_', ' ')} {value}"))
+    shared = same_options(options)
     if shared:
         sentences.append(f"All runs have {', '.join(shared)}.")
+    for method in sorted({row["method"] for row in options}, key=place):
+        own = same_options([row for row in options if row["method"] == method])
+        own = [option for option in own if option not in shared]
+        if own:
+            sentences.append(f"{method} has {', '.join(own)}.")
+        arguments = [run["arguments"] for run in runs if run["arguments"]["method"] == method]
+        codes = {given["code"] for given in arguments if "code" in given}
+        if len(codes) > 1:
+            sentences.append(f"Runs of {method} had different code: {' or '.join(sorted(codes))}.")
     if first["other_data"]:
         sentences.append(f"Scored on other data than was learned ({first['other_data']}).")
     return " ".join(sentences)

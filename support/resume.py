@@ -130,7 +130,7 @@ def read_checkpoint(path):
 
 
 def catch_signals(at_end, processes):
-    """A list to which a signal is added that asks a run to stop; a second one stops it at once.
+    """A list to which a signal is added that asks a run to stop; the same again stops it at once.
 
     Ctrl-C, a scheduler's signals, a closed terminal; one that is ignored stays so. Several
     processes would have to stop at the same step, so there a signal ends them at once. at_end: an

@@ -457,6 +457,13 @@ def test_a_missing_snapshot_is_named_and_leaves_forgetting_open(folder, score):
     assert scores_of(folder / "one")["forgetting"] is None
 
 
+def test_a_run_of_which_only_the_last_generator_is_left_is_not_joint_training(folder, score):
+    for task in (1, 2):
+        (folder / "one" / f"task_{task}.pt").unlink()
+    message = score(folder)
+    assert f"{folder / 'one' / 'task_1.pt'} (missing)" in message and "two" not in message
+
+
 def test_a_half_written_line_of_metrics_and_foreign_arguments_stop_nothing(folder, score, capsys):
     with open(folder / "one" / "metrics.jsonl", "a") as log:
         log.write('{"task": 3, "st')

@@ -157,6 +157,15 @@ def test_snapshots_inside_tasks_are_of_the_moment(run):
         assert not torch.equal(weight, saved_generator(later).linear.weight)
 
 
+def test_joint_training_also_saves_where_others_end_a_task(call_main, tiny_options, tmp_path):
+    options = [*tiny_options("joint", tmp_path), "--iters", 3, "--num-tasks", 3]
+    assert call_main(importlib.import_module("joint"), *options) is None
+    inside = [f"task_3_step_{step:06d}" for step in (1, 2, 3, 4, 6, 8)]
+    assert sorted(path.stem for path in (tmp_path / "snapshots").iterdir()) == inside
+    samples = sorted(path.stem for path in (tmp_path / "samples").iterdir())
+    assert samples == [*inside, "task_3_step_000009"]
+
+
 def test_arguments_are_kept_and_progress_is_told(run):
     tasks = max(run.seen)
     arguments = json.loads((run.path / "args.json").read_text())

@@ -130,7 +130,7 @@ def test_runs_on_several_machines_share_a_row_and_name_all():
     assert "device" not in text
 
 
-def test_options_that_all_rows_have_stand_above_the_table():
+def test_options_that_all_rows_have_or_all_of_a_method_stand_above_the_table():
     """Not those that are off, and not those that tell rows apart."""
     common = {"amp": "bf16", "lambda_cls": 0.0, "crop": False, "image_size": None}
     runs = [
@@ -139,11 +139,19 @@ def test_options_that_all_rows_have_stand_above_the_table():
         result("ewc", 31.0, **common, lambda_ewc=9.0, seed=2),
     ]
     above = tables.markdown(runs).split("| method")[0]
-    assert "amp bf16, lambda cls 0.0," in above
-    assert not any(word in above for word in ("crop", "image size", "lambda ewc"))
+    assert "amp bf16, lambda cls 0.0," in above and "ewc has lambda ewc 9.0." in above
+    assert not any(word in above for word in ("crop", "image size", "sft has"))
     assert "lambda ewc 9.0" in tables.markdown(runs[2:]).split("| method")[0]
-    runs[1]["arguments"]["amp"] = "off"
-    assert "amp" not in tables.markdown(runs).split("| method")[0]
+    runs[1]["arguments"] |= {"amp": "off", "lambda_ewc": 3.0}
+    above = tables.markdown(runs).split("| method")[0]
+    assert "amp" not in above.replace("sft has amp bf16", "") and "lambda ewc" not in above
+
+
+def test_seeds_that_were_learned_by_different_code_are_told():
+    runs = [result("ewc", 30.0, seed=seed, code=code) for seed, code in enumerate("aab")]
+    told = "Runs of ewc had different code: a or b."
+    assert told in tables.markdown(runs) and told not in tables.markdown(runs[:2])
+    assert "| ewc | 3 |" in tables.markdown(runs)
 
 
 @pytest.mark.parametrize(

@@ -223,5 +223,5 @@ def test_the_reverse_benchmark_varies_the_classifier_and_the_grey_values(
     for before, after in zip(painted[:2], white[:2]):
         assert len(before.unique()) > 2 and torch.equal(after, (before > 127) * after.max())
         assert after.unique().tolist() == [0, 255]
-    rows = json.loads((tmp_path / "reverse.json").read_text())["rows"]["sft, seed 1"]
+    rows = json.loads((tmp_path / "reverse.json").read_text())["rows"][finished("sft").name]
     assert rows == {"as_painted": [0.0, 1.0], "black_and_white": [0.0, 1.0]}
