@@ -520,7 +520,10 @@ def data_options(arguments):
 
 
 def fingerprint(images, labels, names):
-    """Eight digits that tell training sets apart: names, labels, images; a thousand of a map."""
+    """Eight digits that tell training sets apart: names, labels, images.
+
+    Of a memory map about a thousand images count.
+    """
     every = 1 if torch.is_tensor(images) else len(images) // 1000 + 1
     some = np.asarray(images[::every])
     total = hashlib.sha256(json.dumps(names).encode() + labels.numpy().tobytes() + some.tobytes())

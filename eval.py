@@ -56,13 +56,13 @@ from pathlib import Path
 import torch
 
 from common import use_any_encoding
-from scoring.drawing import one_thread
 from scoring.film import write_film
 from scoring.reference import Reference
 from scoring.runs import SavedRun, compare_data, find_runs, no_run
 from scoring.scores import noted, score_run
-from scoring.store import check_writable, write_json
+from scoring.store import check_writable
 from scoring.tables import as_csv, markdown, read_scores
+from support.files import write_json
 
 ERRORS = (Exception, SystemExit)  # what is wrong with one run does not stop the others
 
@@ -74,7 +74,7 @@ def parse_args():
     add("paths", nargs="+", metavar="RUN_OR_DIR", help="runs, folders of some, eval.json files")
     add("--data-dir", help="folder of the real data [where the run found it]")
     add("--cache-dir", help="place of the judge and scores of real images [the run's]")
-    other_help = "score on purpose on images other than those learned, of categories named the same"
+    other_help = "score against other images than were learned, of categories with the same names"
     add("--other-data", action="store_true", help=other_help)
     add("--quick", action="store_true", help="fewer images, and no reverse accuracy: a first look")
     add("--samples", type=int, help="images per category, a multiple of 64 [6400; quick: 640]")
@@ -200,8 +200,8 @@ def print_scores(args):
         sys.exit("error: not scored: " + "; ".join(problems))
 
 
-@one_thread()
 def main():
+    torch.set_num_threads(1)  # a sum that several threads share is rounded otherwise
     use_any_encoding()
     args = parse_args()
     torch.backends.cudnn.allow_tf32 = False  # a GPU scores with as many bits as a CPU
@@ -210,7 +210,7 @@ def main():
     except BrokenPipeError:  # its reader has seen enough, as head has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on")
+        sys.exit("stopped; the same command continues")
 
 
 if __name__ == "__main__":

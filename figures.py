@@ -24,12 +24,13 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
+
 from common import use_any_encoding
 from pictures import canvas  # noqa: F401, first: it tells how to install what all others need
 from pictures import curves, evolution, forgetting, losses, page, paint, samples, tensorboard, tsne
 from pictures.film import load_films
 from pictures.groups import find_groups
-from scoring.drawing import one_thread
 from support.files import CannotWrite
 
 ALL = ("samples", "evolution", "curves", "tsne")  # what the verb all draws
@@ -150,8 +151,8 @@ def draw(verb, groups, films, args, problems):
         tsne.draw(groups, args.output, args.category, args.tasks, args.data_dir, args.cache_dir)
 
 
-@one_thread()
 def main():
+    torch.set_num_threads(1)  # a sum that several threads share is rounded otherwise
     use_any_encoding()
     args = parse_args()
     try:
@@ -162,7 +163,7 @@ def main():
             found = f"{error.filename} cannot be written ({error.strerror or error})"
         sys.exit(f"error: {found}; make room, or choose another --output")
     except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on")
+        sys.exit("stopped; the same command continues")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def main():
     except OSError as error:
         sys.exit(f"error: {error}; fix that, and the same command continues")
     except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on")
+        sys.exit("stopped; the same command continues")
 
 
 if __name__ == "__main__":

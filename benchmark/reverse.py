@@ -7,7 +7,6 @@ test images are then black and white too. Prints each value, and writes all into
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -16,10 +15,10 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import common  # noqa: E402
-from scoring.drawing import one_thread  # noqa: E402
 from scoring.reference import Reference  # noqa: E402
 from scoring.runs import SavedRun, compare_data  # noqa: E402
 from scoring.scores import draw_as_training_set  # noqa: E402
+from support.files import write_json  # noqa: E402
 
 
 def as_painted(images):
@@ -32,6 +31,8 @@ def black_and_white(images):
 
 
 def main():
+    common.use_any_encoding()
+    torch.set_num_threads(1)  # a sum that several threads share is rounded otherwise
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -55,11 +56,8 @@ def main():
                 drawn = convert(images)
                 values.append(reference.reverse_accuracy(drawn, labels, seen, text, seed))
                 print(f"{text}: {values[-1]:.2f} %", flush=True)
-        report = json.dumps({"seeds": args.seeds, "rows": found}, indent=1) + "\n"
-        common.write(args.output / "reverse.json", lambda file: file.write_text(report))
+        write_json(args.output / "reverse.json", {"seeds": args.seeds, "rows": found})
 
 
 if __name__ == "__main__":
-    common.use_any_encoding()
-    with one_thread():
-        main()
+    main()

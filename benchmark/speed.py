@@ -34,6 +34,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import common  # noqa: E402
+from support.files import write_json  # noqa: E402
 
 SCRIPTS = ("sft", "ewc", "rewc", "dgr", "mergan_jtr", "mergan_ra")
 LOOP = "plain loop"
@@ -267,8 +268,7 @@ def write_report(args, rows):
         "rows": rows,
     }
     args.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report, indent=1) + "\n"
-    common.write(args.output / f"speed_{args.device}.json", lambda file: file.write_text(text))
+    write_json(args.output / f"speed_{args.device}.json", report)
 
 
 if __name__ == "__main__":

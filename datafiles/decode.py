@@ -49,8 +49,8 @@ def decode(file, size, crop, whites=None):
             background = Image.new("RGBA", image.size, "white")
             image = Image.alpha_composite(background, image.convert("RGBA"))
         image = image.convert("RGB")
-        box = middle(image) if crop else None
-        image = image.resize((size, size), Image.Resampling.BICUBIC, box)
+        resize = ImageOps.fit if crop else Image.Image.resize
+        image = resize(image, (size, size), Image.Resampling.BICUBIC)
     pixels = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
     return pixels, kind, white
 
@@ -70,10 +70,3 @@ def eight_bits(values, kind, white=None):
     white = fitting[0]
     pixels = values.astype(np.float64).clip(0, white) * (255 / white)
     return Image.fromarray(pixels.round().astype(np.uint8)), white
-
-
-def middle(image):
-    """The largest square in the middle of an image: left, top, right, bottom."""
-    side = min(image.size)
-    left, top = ((length - side) / 2 for length in image.size)
-    return left, top, left + side, top + side

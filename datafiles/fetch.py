@@ -14,7 +14,7 @@ from torchvision.datasets.utils import download_url
 
 from support.files import reason
 
-PATIENCE = 20  # seconds, so that a firewall that drops packets does not hang a run
+TIMEOUT = 20  # seconds, so that a firewall that drops packets does not hang a run
 AGAIN = "delete it to have it fetched again"
 
 
@@ -52,7 +52,7 @@ def download(folder, files):
     files: (addresses, name, MD5), the addresses being tried in order. Raises OSError.
     """
     patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
+    socket.setdefaulttimeout(TIMEOUT)
     try:
         for addresses, name, expected in files:
             with arriving(folder) as temporary:

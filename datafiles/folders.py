@@ -1,7 +1,6 @@
 """The files of one category in a folder."""
 
 import functools
-import itertools
 import os
 import stat
 import sys
@@ -62,11 +61,6 @@ def walk(folder):
 def cannot_read(error):
     """Exit with one line."""
     sys.exit(f"error: {error.filename} cannot be read ({error.strerror}); change its permissions")
-
-
-def files_below(folder, most=None):
-    """The names of files at any depth, so many at most; None: all."""
-    return [name for name, _ in itertools.islice(walk(folder), most)]
 
 
 def suffix(name):

@@ -26,16 +26,11 @@ from datafiles.folders import (
     Folder,
     cannot_read,
     count_endings,
-    files_below,
     holds_images,
     loose_images,
+    walk,
 )
-from datafiles.names import (
-    match,
-    natural_order,
-    shorten,
-    write_categories,
-)
+from datafiles.names import match, natural_order, shorten, write_categories
 
 # The names of splits, in any case
 SPELLINGS = {
@@ -51,7 +46,6 @@ SPLIT_WORD = re.compile(
 EVERY = ["*"]  # what --categories '*' asks for: all, with images at any depth
 EXPECTED = "expected <category>/<image>, or train/<category>/<image> and test/<category>/<image>"
 DEPTH, MOST = 3, 200  # how deep, and in how many folders, a layout is looked for
-MOST_FILES = 10_000  # so many are counted for a message
 
 
 class Unknown(Exception):
@@ -169,7 +163,7 @@ def find_categories(root, names, deep):
     if len(folders) < 2 and not names:
         found = "only one folder" if folders else "no folder"
         found += f" with images ({folders[0]})" if folders else " with images"
-        files = files_below(root, MOST_FILES)
+        files = [name for name, _ in walk(root)]
         raise Unknown(f"found {found}, and files: {count_endings(files) or 'none'}")
     return {name: root / name for name in folders}
 
@@ -213,7 +207,7 @@ def find_names(root, names):
 
 
 def split_of(name):
-    """ "train" or "test" (which stands for all others) if a word of a name is a split's, or None."""
+    """The split that a name belongs to: "train", "test" (every other split), or None."""
     spaced = re.sub("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
     for word in re.findall("[a-z]+", spaced.casefold()):
         if SPLIT_WORD.fullmatch(word):
@@ -248,7 +242,7 @@ def label_file(folder):
 def splits_in(folder):
     """The folders at any depth in a folder that are named as splits and hold files."""
     found = set()
-    for name in files_below(folder):
+    for name, _ in walk(folder):
         parts = name.split("/")[:-1]
         for depth, part in enumerate(parts, 1):
             if split_of(part):

@@ -1,10 +1,9 @@
-"""matplotlib, where it is installed; how every file is read, and every picture written."""
+"""matplotlib, where it is installed, and how every picture is written."""
 
-import contextlib
 import sys
 
 from scoring.tables import drawable
-from support.files import reason, write
+from support.files import write
 
 INSTALL = "install it with: python -m pip install -r requirements-extras.txt"
 try:
@@ -19,18 +18,6 @@ except ImportError:
 def plain(name):
     """A name as matplotlib draws it letter for letter, where it is no formula."""
     return drawable(name).replace("$", r"\$")
-
-
-@contextlib.contextmanager
-def reading(path):
-    """Exit with one line that names the file, if it is not what the code below expects."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        cause = f"{type(error).__name__}: {reason(error)}"
-        sys.exit(f"error: {path} is damaged or not ours ({cause})")
 
 
 def save(path, make):

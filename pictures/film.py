@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 
-from pictures.canvas import reading
 from pictures.groups import how_to_score
 from scoring.tables import drawable
+from support.files import reading
 
 
 def clock(moments, iters):
@@ -52,7 +52,7 @@ class Film:
 
     def index(self, at):
         """The last moment by then: None before the first, and after the last of a run that still
-        trains, as that would be shown as if it had stopped to change.
+        trains, which would look as if it no longer changed.
         """
         passed = int(np.searchsorted(self.at, at, "right"))
         if passed == 0 or (at > self.at[-1] and not self.finished):

@@ -7,10 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from pictures.canvas import reading
 from pictures.methods import Method, describe
 from scoring.runs import SavedRun, find_runs, no_run
 from scoring.tables import labels_of, place
+from support.files import reading
 
 DASHES = ["-", "--", ":", "-."]
 

@@ -2,9 +2,10 @@
 
 import sys
 
-from pictures.canvas import plt, reading, save_figure
+from pictures.canvas import plt, save_figure
 from pictures.film import clock
 from pictures.groups import need_runs, setting
+from support.files import reading
 
 TITLES = ["critic", "gradient penalty", "generator", "the method's own"]
 SHARED = ["critic", "gradient_penalty", "generator"]

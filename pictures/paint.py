@@ -6,9 +6,10 @@ import torch
 from torchvision.utils import save_image
 
 from common import pixels, save_rows
-from pictures.canvas import reading, save
+from pictures.canvas import save
 from pictures.groups import choose
 from scoring.drawing import SavedGenerator, whole_groups
+from support.files import reading
 
 
 def draw(path, output, categories, n, seed, interpolate):

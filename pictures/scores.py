@@ -6,8 +6,8 @@ import math
 import statistics
 import sys
 
-from pictures.canvas import reading
 from pictures.film import clock
+from support.files import reading
 
 
 class Scores:

@@ -3,9 +3,10 @@
 import sys
 import time
 
-from pictures.canvas import INSTALL, reading
+from pictures.canvas import INSTALL
 from pictures.losses import NO_LOSS, read_log
 from scoring.runs import SavedRun, find_runs, no_run
+from support.files import reading
 
 PAUSE = 5  # seconds between two looks at a log that is followed
 

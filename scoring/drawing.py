@@ -1,24 +1,13 @@
 """Images of chosen categories from a saved generator."""
 
-import contextlib
+import functools
 import math
 
 import torch
 
 from common import GROUP, load_generator, pixels
 
-PATIENCE = 4  # z for each image, where a solver has to find a category's images among all
-
-
-@contextlib.contextmanager
-def one_thread():
-    """PyTorch has one thread on the CPU: a sum that several share is rounded otherwise."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+Z_PER_IMAGE = 4  # at most, where a solver has to find a category's images among all
 
 
 def whole_groups(n):
@@ -42,9 +31,6 @@ class SavedGenerator:
         self.solver = solver
         self.device = generator.linear.weight.device
         self.latent_dim = generator.config["latent_dim"]
-        # The last images by a solver, and what was asked for
-        self.drawn = None
-        self.drawn_as = None
 
     @classmethod
     def load(cls, path, device="cpu", standing=False):
@@ -63,13 +49,9 @@ class SavedGenerator:
         n is a multiple of 64; with batch statistics, each 64 are normalised together. The same seed
         means the same z for every generator. By a solver there may be fewer images, or none.
         """
-        convert = pixels if as_pixels else torch.nn.Identity()
         if self.solver is not None:
-            # All categories come at once, so keep them for the next call
-            if self.drawn_as != (n, seed, as_pixels):
-                self.drawn = self.draw_by_solver(n, seed, convert)
-                self.drawn_as = (n, seed, as_pixels)
-            return self.drawn[category]
+            return self.draw_by_solver(n, seed, as_pixels)[category]
+        convert = pixels if as_pixels else torch.nn.Identity()
         random = torch.Generator().manual_seed(seed)
         z = torch.randn(n, self.latent_dim, generator=random)
         return torch.cat([convert(self.paint(some, category)) for some in z.split(GROUP)])
@@ -78,17 +60,19 @@ class SavedGenerator:
         """A group of images by z on the CPU; on a CPU, more at once take longer."""
         return self.generator(z.to(self.device), torch.tensor([category], device=self.device))
 
-    def draw_by_solver(self, n, seed, convert):
+    @functools.lru_cache(maxsize=1)  # all categories come at once, and are asked for one by one
+    def draw_by_solver(self, n, seed, as_pixels):
         """{category: at most n of the images that the solver takes for it}, of all that were seen.
 
-        z are drawn until every category has its images, but no more than PATIENCE times as many as
-        asked for over all: a category that is rare among the images has fewer, and one that the
+        z are drawn until every category has its images, but no more than Z_PER_IMAGE times as many
+        as asked for over all: a category that is rare among the images has fewer, and one that the
         solver never names has none.
         """
+        convert = pixels if as_pixels else torch.nn.Identity()
         random = torch.Generator().manual_seed(seed)
         found = {category: [] for category in self.seen}
         missing = dict.fromkeys(found, n)
-        for _ in range(PATIENCE * len(found) * n // GROUP):
+        for _ in range(Z_PER_IMAGE * len(found) * n // GROUP):
             images = self.paint(torch.randn(GROUP, self.latent_dim, generator=random), 0)
             named = self.solver(images).argmax(1)
             for category in found:

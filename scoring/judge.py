@@ -4,6 +4,7 @@ That of a data set with a table is shipped, so that scores from different machin
 judge of other data is trained where it is needed.
 """
 
+import contextlib
 import hashlib
 import math
 import sys
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 
 from common import Judge, normalise
 from scoring.store import ROOT, digest
-from support.files import CannotWrite, write
+from support.files import CannotWrite, reading, write
 from support.progress import progress
 
 FOLDER = ROOT / "judges"
@@ -90,19 +91,6 @@ def percent_right(judge, features, labels):
     return 100 * (answers(judge, features) == labels).double().mean().item()
 
 
-def find_judge(dataset, images, labels, names, folder, device):
-    """The judge of a data set: the shipped one, or one trained on its images, kept in the folder.
-
-    images: uint8 [N, C, H, W]; labels: int64 [N]; names: of the categories. Returns (Judge on the
-    device in eval mode, what tables call it). Exits with one line if its file is damaged.
-    """
-    found = shipped_judge(dataset, names)
-    if found is None:
-        found = trained_judge(dataset, images, labels, len(names), folder, device)
-    judge, name = found
-    return judge.to(device, memory_format=torch.channels_last), name
-
-
 def shipped_judge(dataset, names):
     """The shipped judge of a data set for the categories of these names, and what to call it.
 
@@ -137,14 +125,9 @@ def trained_judge(dataset, images, labels, num_categories, folder, device):
     code = [ROOT / "common.py", Path(__file__).resolve()]
     path = folder / f"judge-{dataset}-{digest(images, labels, *code)[:8]}.pt"
     judge = Judge(num_categories, *images.shape[1:3]).eval()
-    try:
+    with contextlib.suppress(FileNotFoundError), reading(path, "delete it to train a new judge"):
         judge.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         return judge, path.name
-    except FileNotFoundError:
-        pass
-    except Exception as error:
-        found = f"is damaged or not ours ({type(error).__name__})"
-        sys.exit(f"error: {path} {found}; delete it to train a new judge")
     judge = train_classifier(images, labels, num_categories, device, "training the judge")
     try:
         write(path, lambda file: torch.save(judge.state_dict(), file))

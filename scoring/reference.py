@@ -9,7 +9,7 @@ import torch
 
 from common import cache_folder, fingerprint, load_dataset, pixels
 from scoring.inception import inception
-from scoring.judge import embed, find_judge, percent_right, train_classifier
+from scoring.judge import embed, percent_right, shipped_judge, train_classifier, trained_judge
 from scoring.metrics import fid, mean_distance
 from scoring.store import CODE, cached, check_writable, digest
 from support.files import CannotWrite
@@ -57,9 +57,12 @@ class Reference:
         """
         if self.judge_name is not None:
             return
-        images = (self.images, self.labels, self.names)
-        found = find_judge(self.dataset, *images, self.folder, self.device)
-        self.judge, self.judge_name = found
+        found = shipped_judge(self.dataset, self.names)
+        if found is None:
+            learned = self.images, self.labels, len(self.names)
+            found = trained_judge(self.dataset, *learned, self.folder, self.device)
+        judge, self.judge_name = found
+        self.judge = judge.to(self.device, memory_format=torch.channels_last)
         right = f"{self.accuracy:.2f} % of {len(self.test_labels)} real test images right"
         print(f"judge: {right} ({self.judge_name})", file=sys.stderr)
         if self.accuracy < 90:

@@ -11,7 +11,6 @@ import hashlib
 import torch
 
 from common import load_dataset
-from scoring.drawing import one_thread
 from scoring.judge import EPOCHS, FOLDER, train_classifier
 from support.files import write
 
@@ -27,8 +26,8 @@ def write_judge(dataset, data_dir, epochs=2 * EPOCHS):
     print(f"wrote {path}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
 
 
-@one_thread()
 def main():
+    torch.set_num_threads(1)  # a sum that several threads share is rounded otherwise
     about = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         "python -m scoring.ship", description=__doc__, formatter_class=about

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from support.files import CannotWrite, write, writing
+from support.files import CannotWrite, write_json, writing
 
 ROOT = Path(__file__).resolve().parent.parent
 # The code of scores, and what lies beside it: an edit of any of it computes all scores anew
@@ -52,12 +52,6 @@ def read_known(path):
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
         return {}
-
-
-def write_json(path, value):
-    """Write a value in one step. CannotWrite says why where that fails."""
-    text = json.dumps(value, indent=1) + "\n"
-    write(path, lambda file: file.write_text(text))
 
 
 def check_writable(folder):

@@ -1,6 +1,7 @@
 """Paths, files that are whole or not there at all, locks, and lines that are printed."""
 
 import contextlib
+import json
 import os
 import sys
 import unicodedata
@@ -31,6 +32,18 @@ def writing(path):
         raise CannotWrite(f"{path} cannot be written ({cause})") from error
 
 
+@contextlib.contextmanager
+def reading(path, advice="restore it"):
+    """Exit with one line that names the file, if it is there and not what the code below expects."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except Exception as error:
+        cause = f"{type(error).__name__}: {reason(error)}"
+        sys.exit(f"error: {path} is damaged or not ours ({cause}); {advice}")
+
+
 def write(path, save):
     """Let save(file) write a file, then put it in place.
 
@@ -43,6 +56,12 @@ def write(path, save):
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_json(path, value):
+    """Write a value as JSON, as write() does."""
+    text = json.dumps(value, indent=1) + "\n"
+    write(path, lambda file: file.write_text(text))
 
 
 def hold_lock(path):

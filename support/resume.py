@@ -1,5 +1,6 @@
 """How a run continues: the options that it had, its directory, its checkpoint."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import torch
 
-from support.files import check_path, hold_lock, reason, say, write
+from support.files import check_path, hold_lock, reading, say, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
+RESTORE = "restore it, or delete the run"
 # Options that change no result, and what a run keeps a list of
 MAY_DIFFER = {"run_dir", "data_dir", "cache_dir", "device", "hardware", "code", "cuda_graph"}
 MAY_DIFFER |= {"snapshots", "log_every", "checkpoint_every"}
@@ -53,12 +55,10 @@ def parse(parser, script):
 def read_arguments(directory):
     """What args.json holds; an empty dict where there is none."""
     path = directory / "args.json"
-    try:
+    absent = contextlib.suppress(FileNotFoundError, NotADirectoryError)
+    with absent, reading(path, RESTORE):
         return dict(json.loads(path.read_text()))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, ValueError, TypeError) as error:
-        sys.exit(f"error: {path} is damaged or not ours ({error}); restore it, or delete the run")
+    return {}
 
 
 def hold_directory(directory, args, at_end):
@@ -85,7 +85,7 @@ def hold_directory(directory, args, at_end):
     if not found:
         if checkpoint.exists():
             sys.exit(f"error: {checkpoint} has no args.json beside it; restore it, or delete both")
-        write_arguments(directory, given)
+        write_json(directory / "args.json", given)
         return
     advice = "choose another, or delete the run"
     if found.get("method") != args.method:
@@ -107,12 +107,7 @@ def hold_directory(directory, args, at_end):
     had = {name: found[name].split(", then ") for name in ("hardware", "code")}
     more = {name: ", then ".join(dict.fromkeys([*had[name], given[name]])) for name in had}
     if found | more != found:
-        write_arguments(directory, found | more)
-
-
-def write_arguments(directory, given):
-    text = json.dumps(given, indent=2) + "\n"
-    write(directory / "args.json", lambda file: file.write_text(text))
+        write_json(directory / "args.json", found | more)
 
 
 def read_checkpoint(path):
@@ -121,12 +116,9 @@ def read_checkpoint(path):
     state |= {"networks": {}, "optimizers": []}
     if not path.exists():
         return state
-    try:
+    with reading(path, RESTORE):
         found = torch.load(path, map_location="cpu", weights_only=True)
         return {name: found[name] for name in state}
-    except Exception as error:
-        found = f"{path} is damaged or not ours ({reason(error)})"
-        sys.exit(f"error: {found}; restore it, or delete the run")
 
 
 def catch_signals(at_end, processes):

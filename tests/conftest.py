@@ -58,7 +58,7 @@ OWN = {
 # Scripts in this process and in others
 
 
-def run_main(module, *options):
+def call_main(module, *options):
     """Call main() of a script's module. Returns what it exits with, None if it ends by itself."""
     argv = sys.argv
     sys.argv = [module.__file__, *map(str, options)]
@@ -302,12 +302,6 @@ def finished(train, tmp_path_factory):
         return run_dir
 
     return run
-
-
-@pytest.fixture(scope="session")
-def call_main():
-    """run_main(): main() of a script's module in this process, which is faster than another one."""
-    return run_main
 
 
 @pytest.fixture

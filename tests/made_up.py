@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-from conftest import run_main
+from conftest import call_main
 
 import figures
 
@@ -102,7 +102,7 @@ def made_up_scores(arguments, moments, names, count, base):
 
 def figures_main(*options):
     """What figures.py exits with, None if it draws all."""
-    return run_main(figures, *options)
+    return call_main(figures, *options)
 
 
 def failure(capsys, *options):

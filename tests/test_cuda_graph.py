@@ -12,7 +12,7 @@ import signal
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import METHODS, assert_same_weights, losses, metrics
+from conftest import METHODS, assert_same_weights, call_main, losses, metrics
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -112,7 +112,7 @@ def tapes(monkeypatch):
     return made
 
 
-def compare_replayed_with_ordinary(call_main, method, options, tmp_path, tapes, critic_steps=2):
+def compare_replayed_with_ordinary(method, options, tmp_path, tapes, critic_steps=2):
     """Run a script with and without the imitated graph; options: a function of method, run_dir."""
     script = importlib.import_module(method)
     more = ["--iters", 5, "--critic-steps", critic_steps, "--num-tasks", 2, "--snapshots", "tasks"]
@@ -129,24 +129,24 @@ def compare_replayed_with_ordinary(call_main, method, options, tmp_path, tapes, 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_replayed_steps_give_the_weights_and_losses_of_ordinary_ones(
-    method, tapes, call_main, tiny_options, tmp_path
+    method, tapes, tiny_options, tmp_path
 ):
-    compare_replayed_with_ordinary(call_main, method, tiny_options, tmp_path, tapes)
+    compare_replayed_with_ordinary(method, tiny_options, tmp_path, tapes)
 
 
-def test_so_they_do_with_two_categories_per_task(tapes, call_main, tiny_options, tmp_path):
+def test_so_they_do_with_two_categories_per_task(tapes, tiny_options, tmp_path):
     def options(method, run_dir):
         return [*tiny_options(method, run_dir), "--categories-per-task", 2]
 
-    compare_replayed_with_ordinary(call_main, "mergan_jtr", options, tmp_path, tapes)
+    compare_replayed_with_ordinary("mergan_jtr", options, tmp_path, tapes)
 
 
-def test_so_they_do_at_64x64_with_concat_in_bfloat16(tapes, call_main, photo_options, tmp_path):
+def test_so_they_do_at_64x64_with_concat_in_bfloat16(tapes, photo_options, tmp_path):
     def options(method, run_dir):
         more = ["--conditioning", "concat", "--amp", "bf16", "--batch-size", 4]
         return [*photo_options(method, run_dir), *more]
 
-    compare_replayed_with_ordinary(call_main, "mergan_ra", options, tmp_path, tapes, critic_steps=1)
+    compare_replayed_with_ordinary("mergan_ra", options, tmp_path, tapes, critic_steps=1)
 
 
 def test_the_imitation_notices_what_a_graph_cannot_do():
@@ -172,18 +172,11 @@ def test_the_imitation_notices_what_a_graph_cannot_do():
     assert state["weight"].tolist() == [2, 2]  # three, had it run again
 
 
-def test_several_processes_run_without_a_graph(
-    tapes, call_main, tiny_options, tmp_path, monkeypatch
-):
-    sft = importlib.import_module("sft")
-    for name in ("init_process_group", "destroy_process_group"):
-        monkeypatch.setattr(torch.distributed, name, lambda *arguments: None)
-    monkeypatch.setattr(sft, "average", lambda tensors: None)
-    for processes, recorded in [(2, 0), (1, 1)]:
-        monkeypatch.setattr(sft, "PROCESSES", processes)
-        options = [*tiny_options("sft", tmp_path / str(processes)), "--num-tasks", 1]
-        assert call_main(sft, *options) is None
-        assert len(tapes) == recorded
+def test_several_processes_and_a_cpu_run_without_a_graph():
+    args = argparse.Namespace(cuda_graph="auto", device="cuda")
+    assert can_capture(args, 1) and not can_capture(args, 2)
+    args.device = "cpu"
+    assert not can_capture(args, 1)
 
 
 class FailingTape(Tape):
@@ -207,7 +200,7 @@ class FailingTape(Tape):
 
 
 def test_after_a_capture_that_fails_training_goes_on_with_one_warning(
-    tapes, call_main, photo_options, tmp_path, monkeypatch, capsys
+    tapes, photo_options, tmp_path, monkeypatch, capsys
 ):
     method = "mergan_ra"
     script = importlib.import_module(method)
@@ -251,7 +244,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 @needs_cuda
 @pytest.mark.parametrize("method", METHODS)
 def test_on_a_gpu_replayed_steps_agree_with_ordinary_ones(
-    method, call_main, tiny_options, tmp_path, monkeypatch
+    method, tiny_options, tmp_path, monkeypatch
 ):
     """Losses within 1 % over two tasks of seven steps: equal random numbers, sums in any order."""
     script = importlib.import_module(method)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import load, metrics, same_weights
+from conftest import call_main, load, metrics, same_weights
 from PIL import Image
 from torch import nn
 
@@ -57,7 +57,7 @@ def batches(monkeypatch):
 
 @pytest.mark.parametrize("together, tasks", [(1, [[0], [1], [2]]), (2, [[0, 1], [2]])])
 def test_a_batch_has_equal_shares_of_categories_named_by_the_solver_of_the_task_before(
-    together, tasks, batches, call_main, tiny_options, tiny_data, tmp_path
+    together, tasks, batches, tiny_options, tiny_data, tmp_path
 ):
     options = ["--iters", 2, "--critic-steps", 1, "--categories-per-task", together]
     assert call_main(dgr, *tiny_options("dgr", tmp_path), *options) is None
@@ -85,9 +85,7 @@ def test_a_batch_has_equal_shares_of_categories_named_by_the_solver_of_the_task_
             assert torch.equal(batch.labels[len(new) :], solver(replay).argmax(1))
 
 
-def test_one_solver_learns_and_a_frozen_one_names_replays(
-    call_main, tiny_options, tmp_path, monkeypatch
-):
+def test_one_solver_learns_and_a_frozen_one_names_replays(tiny_options, tmp_path, monkeypatch):
     forward = Judge.forward
     modes = set()
 
@@ -102,7 +100,7 @@ def test_one_solver_learns_and_a_frozen_one_names_replays(
 
 
 def test_replays_are_of_the_generator_of_the_task_before_normalised_as_a_whole_batch(
-    batches, call_main, tiny_options, tmp_path, monkeypatch
+    batches, tiny_options, tmp_path, monkeypatch
 ):
     forward = Generator.forward
     noises = []
@@ -127,7 +125,7 @@ def test_replays_are_of_the_generator_of_the_task_before_normalised_as_a_whole_b
 
 
 def test_the_solver_does_not_move_the_generator_and_the_class_terms_are_zero(
-    finished, call_main, tiny_options, tmp_path, monkeypatch
+    finished, tiny_options, tmp_path, monkeypatch
 ):
     # In the first task no replay depends on the solver
     theirs = load(finished("dgr") / "task_1.pt")
@@ -239,7 +237,7 @@ def biased(finished, tmp_path_factory):
     return run_dir
 
 
-def test_a_category_never_named_scores_zero(biased, call_main):
+def test_a_category_never_named_scores_zero(biased):
     options = ["--samples", 64, "--intermediate-samples", 64, "--device", "cpu"]
     assert call_main(eval, biased, *options) is None
     result = json.loads((biased / "eval.json").read_text())
@@ -264,7 +262,7 @@ def test_reverse_accuracy_without_any_image_is_zero(biased):
     assert score_reverse(biased / "task_1.pt", reference) == 0.0
 
 
-def test_pictures_show_the_images_that_the_solver_takes_for_a_category(biased, call_main, tmp_path):
+def test_pictures_show_the_images_that_the_solver_takes_for_a_category(biased, tmp_path):
     paint = ["paint", biased, "-n", 9, "-o", tmp_path / "nine.png", "--category"]
     assert call_main(figures, *paint, 0) is None
     assert Image.open(tmp_path / "nine.png").size == (3 * 34 + 2, 3 * 34 + 2)

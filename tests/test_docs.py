@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from conftest import METHODS, ROOT, same_weights
+from conftest import METHODS, ROOT, call_main, same_weights
 
 from common import make_generator, saved_generator
 
@@ -183,7 +183,7 @@ def test_numbers_in_tables_stand_in_the_files_that_they_are_from(page):
 
 
 def test_the_example_of_a_new_method_aligns_with_its_frozen_copy(
-    tmp_path, tiny_options, call_main, monkeypatch
+    tmp_path, tiny_options, monkeypatch
 ):
     """The diff on docs/new_method.md, applied to sft.py piece by piece, makes fa.py."""
     (diff,) = blocks((ROOT / "docs" / "new_method.md").read_text(encoding="utf-8"), "diff")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import METHODS, contents, load, photograph
+from conftest import METHODS, call_main, contents, load, photograph
 
 import ewc
 import sft
@@ -64,7 +64,7 @@ DAMAGED = "error: {} is damaged or not ours ("
     ],
 )
 def test_a_folder_from_which_a_run_cannot_continue_is_refused_and_kept(
-    name, damage, begins, ends, copy, call_main, tiny_options
+    name, damage, begins, ends, copy, tiny_options
 ):
     damage(copy / name)
     before = contents(copy)
@@ -75,9 +75,7 @@ def test_a_folder_from_which_a_run_cannot_continue_is_refused_and_kept(
     assert contents(copy) == before
 
 
-def test_a_run_with_other_arguments_or_of_another_method_is_refused_and_kept(
-    copy, call_main, tiny_options
-):
+def test_a_run_with_other_arguments_or_of_another_method_is_refused_and_kept(copy, tiny_options):
     before = contents(copy)
     message = call_main(sft, *tiny_options("sft", copy), "--iters", 5, "--lambda-gp", 3)
     differing = "iters: 4 there, 5 here; lambda_gp: 10.0 there, 3.0 here"
@@ -87,7 +85,7 @@ def test_a_run_with_other_arguments_or_of_another_method_is_refused_and_kept(
     assert contents(copy) == before
 
 
-def test_other_data_is_refused(call_main, photo_options, tiny_photos, tmp_path):
+def test_other_data_is_refused(photo_options, tiny_photos, tmp_path):
     others = shutil.copytree(tiny_photos, tmp_path / "others")
     (others / "attic").rename(others / "zoo")
     options = [*photo_options("sft", tmp_path / "run"), "--iters", 1]
@@ -97,9 +95,7 @@ def test_other_data_is_refused(call_main, photo_options, tiny_photos, tmp_path):
     assert call_main(sft, *options) is None
 
 
-def test_a_directory_in_use_is_refused_until_the_first_run_ends(
-    call_main, tiny_options, tmp_path, in_step
-):
+def test_a_directory_in_use_is_refused_until_the_first_run_ends(tiny_options, tmp_path, in_step):
     options = [*tiny_options("sft", tmp_path), "--iters", 1, "--num-tasks", 1]
     refused = []
 
@@ -114,7 +110,7 @@ def test_a_directory_in_use_is_refused_until_the_first_run_ends(
     assert call_main(sft, *options) is None
 
 
-def test_a_run_directory_that_cannot_be_made_is_named(call_main, tiny_options, tmp_path):
+def test_a_run_directory_that_cannot_be_made_is_named(tiny_options, tmp_path):
     (tmp_path / "file").write_text("in the way")
     message = call_main(sft, *tiny_options("sft", tmp_path / "file"))
     assert message.startswith("error: ")
@@ -135,7 +131,7 @@ def with_a_gradient_that_is_not_finite(loss):
 
 @pytest.mark.parametrize("spoil", [not_finite, with_a_gradient_that_is_not_finite])
 def test_what_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
-    spoil, call_main, tiny_options, tmp_path, monkeypatch
+    spoil, tiny_options, tmp_path, monkeypatch
 ):
     generator_loss = sft.generator_loss
     steps = itertools.count(1)
@@ -162,7 +158,7 @@ def test_what_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
     assert contents(tmp_path)[Path("checkpoint.pt")] == before
 
 
-def test_a_loss_that_is_never_finite_leaves_no_checkpoint(call_main, tiny_options, tmp_path):
+def test_a_loss_that_is_never_finite_leaves_no_checkpoint(tiny_options, tmp_path):
     options = [*tiny_options("sft", tmp_path), "--learning-rate", "1e30", "--checkpoint-every", 1]
     message = call_main(sft, *options)
     assert "not finite at task 1, step 1; last good checkpoint: task 1, step 0 (" in message
@@ -194,9 +190,7 @@ SEED = f"expected 0 to {2**32 - 1}"
         ("--data-dir", "nowhere", "nowhere"),
     ],
 )
-def test_bad_values_are_refused_in_one_line(
-    option, value, complaint, call_main, tiny_options, tmp_path
-):
+def test_bad_values_are_refused_in_one_line(option, value, complaint, tiny_options, tmp_path):
     message = call_main(sft, *tiny_options("sft", tmp_path / "run"), f"{option}={value}")
     assert "error: " in message
     assert complaint in message
@@ -217,7 +211,7 @@ def many_categories(tmp_path_factory):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_too_many_categories_for_a_batch_are_refused_before_an_image_is_decoded(
-    method, many_categories, call_main, tmp_path, monkeypatch
+    method, many_categories, tmp_path, monkeypatch
 ):
     script = importlib.import_module(method)
     learned = []
@@ -239,7 +233,7 @@ def test_too_many_categories_for_a_batch_are_refused_before_an_image_is_decoded(
 
 @pytest.mark.parametrize("gpus, process, enough", [(0, 0, False), (1, 1, False), (2, 1, True)])
 def test_every_process_needs_a_gpu_of_its_own(
-    gpus, process, enough, call_main, tiny_options, tmp_path, monkeypatch
+    gpus, process, enough, tiny_options, tmp_path, monkeypatch
 ):
     def set_device(number):
         raise SystemExit(f"it uses GPU {number}")

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 import torch
-from conftest import assert_same_weights, load, losses
+from conftest import assert_same_weights, call_main, load, losses
 from torch import nn
 
 import ewc
@@ -215,7 +215,7 @@ both = pytest.mark.parametrize("method", ["ewc", "rewc"])
 @both
 @pytest.mark.parametrize("together, expected", [(1, [[0], [0, 1]]), (2, [[0, 1]])])
 def test_all_past_categories_are_measured_at_the_latest_weights(
-    method, together, expected, call_main, tiny_options, tmp_path, monkeypatch
+    method, together, expected, tiny_options, tmp_path, monkeypatch
 ):
     script = importlib.import_module(method)
     sample_gradients = script.sample_gradients
@@ -240,7 +240,7 @@ def test_all_past_categories_are_measured_at_the_latest_weights(
 
 @both
 def test_the_generator_minimises_its_loss_and_lambda_times_the_penalty(
-    method, record, call_main, tiny_options, tmp_path
+    method, record, tiny_options, tmp_path
 ):
     script = importlib.import_module(method)
     generator_calls = record(script, "generator_loss")
@@ -275,14 +275,14 @@ def test_the_generator_minimises_its_loss_and_lambda_times_the_penalty(
 
 @both
 def test_without_the_penalty_they_are_fine_tuning_bit_for_bit(
-    method, call_main, tiny_options, finished, tmp_path
+    method, tiny_options, finished, tmp_path
 ):
     script = importlib.import_module(method)
     assert call_main(script, *tiny_options(method, tmp_path), "--lambda-ewc", 0) is None
     assert_same_weights(tmp_path, finished("sft"))
 
 
-def test_fewer_samples_than_categories_are_one_of_each(call_main, tiny_options, tmp_path):
+def test_fewer_samples_than_categories_are_one_of_each(tiny_options, tmp_path):
     """Of the second measurement, with two categories."""
     few = ["--covariance-samples", 1, "--iters", 1]
     assert call_main(rewc, *tiny_options("rewc", tmp_path), *few) is None

@@ -14,7 +14,7 @@ import unicodedata
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, photograph, refused
+from conftest import TINY, call_main, photograph, refused
 from PIL import Image
 
 import prepare
@@ -400,19 +400,6 @@ def test_files_that_are_no_images_are_counted_and_the_first_are_named(photos, tm
     assert all(left_out[name] == expected[name] for name in left_out)
 
 
-def test_a_category_without_any_image_says_what_its_files_are(tmp_path):
-    for category in ("beach", "city"):
-        (tmp_path / category).mkdir()
-        for number in range(8):
-            (tmp_path / category / f"{number}.heic").write_bytes(b"ftypheic")
-    message = refused("folder", tmp_path, "train")
-    assert "found no folder with images, and files: 16 .heic" in message
-    write_images(tmp_path / "lake", 8)
-    message = refused("folder", tmp_path, "train", categories="beach,lake")
-    assert "category beach has 0 training and 0 test images" in message
-    assert "left out: 8 files, the first 0.heic: no image that Pillow opens" in message
-
-
 def test_unreadable_images_of_both_splits_are_all_named(tmp_path):
     for split in ("train", "test"):
         for category in ("beach", "lake"):
@@ -511,7 +498,7 @@ def test_unusable_folders_end_in_one_clear_line(photos, tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp932"])
-def test_names_in_any_encoding_work(tmp_path, encoding, call_main, monkeypatch):
+def test_names_in_any_encoding_work(tmp_path, encoding, monkeypatch):
     for category in (b"caf\xe9", "日本".encode(), b"plain"):
         folder = write_images(tmp_path / "photos" / os.fsdecode(category), 6)
         (folder / "00.png").rename(folder / os.fsdecode(b"\xfcber.png"))
@@ -549,7 +536,7 @@ def test_a_name_with_a_comma_stands_in_quotes(tmp_path):
     )
 
 
-def test_a_run_learns_and_saves_names_in_any_encoding(tmp_path, call_main):
+def test_a_run_learns_and_saves_names_in_any_encoding(tmp_path):
     import sft
 
     for category in (b"caf\xe9", b"plain"):

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 import torch
-from conftest import METHODS
+from conftest import METHODS, call_main
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -177,7 +177,7 @@ def on_gpu(options, method, run_dir):
     "method, together", [*((method, 1) for method in METHODS), ("mergan_jtr", 2)]
 )
 def test_a_method_trains_stops_and_resumes(
-    method, together, gpu, call_main, tiny_options, tmp_path, monkeypatch
+    method, together, gpu, tiny_options, tmp_path, monkeypatch
 ):
     script = importlib.import_module(method)
     options = [*on_gpu(tiny_options, method, tmp_path), "--categories-per-task", together]
@@ -193,7 +193,7 @@ def test_a_method_trains_stops_and_resumes(
         assert (tmp_path / f"snapshots/task_{task}_step_000002.pt").exists()
 
 
-def test_so_does_one_at_64x64_with_concat(gpu, call_main, photo_options, tmp_path):
+def test_so_does_one_at_64x64_with_concat(gpu, photo_options, tmp_path):
     script = importlib.import_module("mergan_ra")
     options = [*on_gpu(photo_options, "mergan_ra", tmp_path), "--conditioning", "concat"]
     assert call_main(script, *options, "--critic-steps", 1, "--iters", 2) is None
@@ -201,9 +201,7 @@ def test_so_does_one_at_64x64_with_concat(gpu, call_main, photo_options, tmp_pat
 
 
 @pytest.mark.parametrize("method", ["sft", "dgr"])
-def test_generators_are_drawn_and_scored(
-    method, gpu, call_main, tiny_options, tmp_path, monkeypatch
-):
+def test_generators_are_drawn_and_scored(method, gpu, tiny_options, tmp_path, monkeypatch):
     script, evaluate = importlib.import_module(method), importlib.import_module("eval")
     options = [*on_gpu(tiny_options, method, tmp_path), "--cache-dir", tmp_path / "cache"]
     assert call_main(script, *options, "--iters", 1) is None
@@ -212,9 +210,7 @@ def test_generators_are_drawn_and_scored(
     assert (tmp_path / "eval.json").exists()
 
 
-def test_the_imitation_fails_where_host_and_gpu_meet(
-    gpu, call_main, tiny_options, tmp_path, monkeypatch
-):
+def test_the_imitation_fails_where_host_and_gpu_meet(gpu, tiny_options, tmp_path, monkeypatch):
     sft = importlib.import_module("sft")
     generator_loss = sft.generator_loss
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import metrics, write_bars
+from conftest import call_main, metrics, write_bars
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -143,7 +143,7 @@ def test_generator_loss_is_minus_fake_plus_lambda_times_cross_entropy_of_fake():
 
 
 def test_equal_generators_give_the_critic_no_gradient_from_replay(
-    tiny_options, call_main, tmp_path, monkeypatch
+    tiny_options, tmp_path, monkeypatch
 ):
     critic_loss = mergan_jtr.critic_loss
     largest = []
@@ -190,7 +190,7 @@ TWO_BY_TWO = [[0, 1], [2, 3], [0, 1]]
 @pytest.mark.parametrize("replay", ["share", "full"])
 @pytest.mark.parametrize("together, categories", [(1, ONE_BY_ONE), (2, TWO_BY_TWO)])
 def test_jtr_weighs_a_past_category_as_a_new_one_or_all_past_ones_together(
-    replay, together, categories, record, four_categories, call_main, tiny_options, tmp_path
+    replay, together, categories, record, four_categories, tiny_options, tmp_path
 ):
     critic_calls = record(mergan_jtr, "critic_loss")
     generator_calls = record(mergan_jtr, "generator_loss")
@@ -227,7 +227,7 @@ def test_jtr_weighs_a_past_category_as_a_new_one_or_all_past_ones_together(
 @pytest.mark.parametrize("replay", ["share", "full"])
 @pytest.mark.parametrize("alignment", ["equation", "code"])
 def test_ra_aligns_on_the_same_z_with_the_weight_of_the_equation_or_of_the_code(
-    alignment, replay, record, call_main, tiny_options, tmp_path
+    alignment, replay, record, tiny_options, tmp_path
 ):
     critic_calls = record(mergan_ra, "critic_loss")
     generator_calls = record(mergan_ra, "generator_loss")

@@ -11,7 +11,16 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, assert_same_weights, load, losses, metrics, same_weights, started
+from conftest import (
+    ROOT,
+    assert_same_weights,
+    call_main,
+    load,
+    losses,
+    metrics,
+    same_weights,
+    started,
+)
 
 import dgr
 import sft
@@ -121,7 +130,7 @@ def test_the_first_process_speaks_for_both(method, together):
 
 
 def test_a_killed_run_continues_to_the_same_weights_and_no_other_number_of_processes_may(
-    together, tiny_options, call_main, tmp_path
+    together, tiny_options, tmp_path
 ):
     options = [*tiny_options("dgr", tmp_path), "--num-tasks", 2]
     killed = run_two("both_write", "dgr", *options, at=("task_2.pt", signal.SIGKILL))

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import METHODS, ROOT, assert_same_weights, contents, load, losses, same_weights
+from conftest import (
+    METHODS,
+    ROOT,
+    assert_same_weights,
+    call_main,
+    contents,
+    load,
+    losses,
+    same_weights,
+)
 
 import common
 import sft
@@ -44,7 +53,7 @@ MOMENTS = [
 
 @pytest.mark.parametrize("method, moment, together", MOMENTS)
 def test_a_killed_run_continues_to_the_same_weights_and_losses(
-    method, moment, together, train, call_main, tiny_options, finished, tmp_path, capsys
+    method, moment, together, train, tiny_options, finished, tmp_path, capsys
 ):
     killed = train(method, tmp_path, *together, at=(moment, signal.SIGKILL))
     assert killed.returncode == -signal.SIGKILL
@@ -60,9 +69,7 @@ def test_a_killed_run_continues_to_the_same_weights_and_losses(
     assert losses(tmp_path) == losses(finished(method, *together))
 
 
-def test_a_run_on_photographs_continues_to_the_same_weights(
-    call_main, photo_options, tmp_path, in_step
-):
+def test_a_run_on_photographs_continues_to_the_same_weights(photo_options, tmp_path, in_step):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     others = ["--checkpoint-every", 3, "--snapshots", "tasks"]
     assert call_main(sft, *photo_options("sft", whole), *others) is None
@@ -79,7 +86,7 @@ def test_a_run_on_photographs_continues_to_the_same_weights(
 
 
 def test_an_option_that_is_not_given_is_that_of_the_run(
-    call_main, tiny_options, tiny_data, finished, tmp_path, in_step
+    tiny_options, tiny_data, finished, tmp_path, in_step
 ):
     in_step(sft, 4 + 3, stop_the_run)
     assert call_main(sft, *tiny_options("sft", tmp_path)) == "stopped by the test"
@@ -90,9 +97,7 @@ def test_an_option_that_is_not_given_is_that_of_the_run(
     assert (tmp_path / "args.json").read_text() == before
 
 
-def test_options_that_change_no_result_may_differ(
-    call_main, tiny_options, finished, tmp_path, in_step
-):
+def test_options_that_change_no_result_may_differ(tiny_options, finished, tmp_path, in_step):
     in_step(sft, 4 + 3, stop_the_run)
     assert call_main(sft, *tiny_options("sft", tmp_path)) == "stopped by the test"
     arguments = json.loads((tmp_path / "args.json").read_text())
@@ -108,7 +113,7 @@ def test_options_that_change_no_result_may_differ(
 
 
 def test_a_run_that_continues_with_other_code_warns_and_keeps_a_list(
-    call_main, tiny_options, tmp_path, in_step, monkeypatch, capsys
+    tiny_options, tmp_path, in_step, monkeypatch, capsys
 ):
     in_step(sft, 4 + 3, stop_the_run)
     options = tiny_options("sft", tmp_path)
@@ -126,7 +131,7 @@ def test_a_run_that_continues_with_other_code_warns_and_keeps_a_list(
 
 
 def test_adam_keeps_what_this_machine_needs_after_a_checkpoint_of_another(
-    call_main, tiny_options, tmp_path, in_step, monkeypatch
+    tiny_options, tmp_path, in_step, monkeypatch
 ):
     """A CUDA graph needs capturable; a checkpoint from a CPU has False there."""
     in_step(sft, 4 + 3, lambda: signal.raise_signal(signal.SIGTERM))
@@ -164,7 +169,7 @@ def handlers():
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_stops_a_run_after_a_checkpoint_from_which_it_continues(
-    number, call_main, tiny_options, finished, tmp_path, in_step, capsys, handlers
+    number, tiny_options, finished, tmp_path, in_step, capsys, handlers
 ):
     in_step(sft, 4 + 3, lambda: signal.raise_signal(number))
     options = [*tiny_options("sft", tmp_path), "--checkpoint-every", 1000]
@@ -182,7 +187,7 @@ def test_a_signal_stops_a_run_after_a_checkpoint_from_which_it_continues(
 
 
 def test_a_signal_at_the_end_of_the_last_task_lets_the_run_finish(
-    call_main, tiny_options, tmp_path, monkeypatch, capsys, handlers
+    tiny_options, tmp_path, monkeypatch, capsys, handlers
 ):
     measure = common.Generator.update_standing_statistics
 
@@ -195,9 +200,7 @@ def test_a_signal_at_the_end_of_the_last_task_lets_the_run_finish(
     assert "is finished; score it" in capsys.readouterr().out
 
 
-def test_a_signal_that_is_ignored_stays_ignored(
-    call_main, tiny_options, finished, tmp_path, in_step
-):
+def test_a_signal_that_is_ignored_stays_ignored(tiny_options, finished, tmp_path, in_step):
     """As under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -218,17 +221,17 @@ def test_a_second_signal_stops_a_run_at_once(train, tmp_path):
     assert (checkpoint["task"], checkpoint["step"]) == (1, 2)
 
 
-def test_ctrl_c_before_the_first_step_is_one_line(call_main, tiny_options, tmp_path, monkeypatch):
+def test_ctrl_c_before_the_first_step_is_one_line(tiny_options, tmp_path, monkeypatch):
     def stop(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(common, "load_tasks", stop)
     message = call_main(sft, *tiny_options("sft", tmp_path))
-    assert message == "stopped; the same command goes on"
+    assert message == "stopped; the same command continues"
 
 
 def test_what_fails_in_a_notebook_holds_neither_lock_nor_signals(
-    call_main, tiny_options, finished, tmp_path, in_step, handlers
+    tiny_options, finished, tmp_path, in_step, handlers
 ):
     def fail():
         raise RuntimeError("a bug of the user's")
@@ -305,7 +308,7 @@ def files_of_at_most(size):
     ],
 )
 def test_a_write_that_fails_names_the_file_and_the_run_continues_when_there_is_room(
-    name, size, call_main, tiny_options, finished, tmp_path, in_step, capsys, handlers
+    name, size, tiny_options, finished, tmp_path, in_step, capsys, handlers
 ):
     options = [*tiny_options("sft", tmp_path), "--snapshots", "tasks"]
     in_step(sft, 4 + 2, stop_the_run)
@@ -330,7 +333,7 @@ def test_a_write_that_fails_names_the_file_and_the_run_continues_when_there_is_r
 # Finished
 
 
-def test_a_finished_run_stays_as_it_is(finished, tmp_path, call_main, tiny_options, capsys):
+def test_a_finished_run_stays_as_it_is(finished, tmp_path, tiny_options, capsys):
     run_dir = shutil.copytree(finished("sft"), tmp_path / "run")
     before = {name: content for name, (_, content) in contents(run_dir).items()}
     assert call_main(sft, *tiny_options("sft", run_dir)) is None

@@ -15,6 +15,7 @@ from conftest import (
     METHODS,
     ROOT,
     UNCONDITIONAL,
+    call_main,
     load,
     losses,
     metrics,
@@ -157,7 +158,7 @@ def test_snapshots_inside_tasks_are_of_the_moment(run):
         assert not torch.equal(weight, saved_generator(later).linear.weight)
 
 
-def test_joint_training_also_saves_where_others_end_a_task(call_main, tiny_options, tmp_path):
+def test_joint_training_also_saves_where_others_end_a_task(tiny_options, tmp_path):
     options = [*tiny_options("joint", tmp_path), "--iters", 3, "--num-tasks", 3]
     assert call_main(importlib.import_module("joint"), *options) is None
     inside = [f"task_3_step_{step:06d}" for step in (1, 2, 3, 4, 6, 8)]
@@ -188,7 +189,7 @@ def test_arguments_are_kept_and_progress_is_told(run):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_learns_photographs_at_64_by_64(method, call_main, photo_options, tmp_path):
+def test_every_method_learns_photographs_at_64_by_64(method, photo_options, tmp_path):
     script = importlib.import_module(method)
     assert call_main(script, *photo_options(method, tmp_path)) is None
     lines = losses(tmp_path)
@@ -277,7 +278,7 @@ def test_the_schedule_follows_the_device_and_each_option_may_differ(options, gpu
     assert {name: arguments[name] for name in expected} == expected
 
 
-def test_the_first_lines_name_the_other_schedule(call_main, tiny_options, tmp_path, capsys):
+def test_the_first_lines_name_the_other_schedule(tiny_options, tmp_path, capsys):
     options = ["--schedule", "paper", "--num-tasks", 1, "--iters", 1]
     assert call_main(sft, *tiny_options("sft", tmp_path), *options) is None
     line = "schedule: paper (learning rate 0.001, 2 critic steps); the other one: --schedule short"

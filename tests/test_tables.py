@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, call_main
 
 import eval
 from scoring import tables
@@ -157,14 +157,12 @@ def test_seeds_that_were_learned_by_different_code_are_told():
 @pytest.mark.parametrize(
     "table", sorted((ROOT / "results").glob("*.md")), ids=lambda path: path.stem
 )
-def test_committed_tables_are_those_of_the_committed_scores_byte_for_byte(table, call_main, capsys):
+def test_committed_tables_are_those_of_the_committed_scores_byte_for_byte(table, capsys):
     assert call_main(eval, *sorted(table.with_suffix("").glob("*.json"))) is None
     assert capsys.readouterr().out == table.read_text()
 
 
-def test_scores_that_are_no_eval_json_are_named_and_the_others_make_the_table(
-    tmp_path, call_main, capsys
-):
+def test_scores_that_are_no_eval_json_are_named_and_the_others_make_the_table(tmp_path, capsys):
     files = {"a": json.dumps(result("sft", 20.0)), "b": '{"accuracy": []}', "c": "[1, 2", "d": "[]"}
     for letter, text in files.items():
         (tmp_path / f"{letter}.json").write_text(text)
@@ -174,7 +172,7 @@ def test_scores_that_are_no_eval_json_are_named_and_the_others_make_the_table(
     assert "| sft | 1 | 20.00 |" in capsys.readouterr().out
 
 
-def test_one_run_never_counts_twice(tmp_path, call_main, capsys):
+def test_one_run_never_counts_twice(tmp_path, capsys):
     for name in ("a.json", "b.json"):
         (tmp_path / name).write_text(json.dumps(result("sft", 20.0)))
     message = call_main(eval, tmp_path / "a.json", tmp_path / "b.json")
@@ -197,9 +195,7 @@ def test_one_run_never_counts_twice(tmp_path, call_main, capsys):
     ],
     ids=lambda change: "-".join(change),
 )
-def test_damaged_scores_are_named_and_the_others_make_the_table(
-    change, tmp_path, call_main, capsys
-):
+def test_damaged_scores_are_named_and_the_others_make_the_table(change, tmp_path, capsys):
     (tmp_path / "good.json").write_text(json.dumps(result("sft", 20.0)))
     (tmp_path / "bad.json").write_text(json.dumps(result("joint", 99.0) | change))
     message = call_main(eval, tmp_path / "good.json", tmp_path / "bad.json")
