@@ -249,7 +249,7 @@ def train(args, run, images, labels, names):
 # --------------------------------------------------------------------------------------------------
 # The run directory. The rest is the same in every script; a method changes nothing here.
 
-# The number of this process, on all machines and on this one, and how many torchrun has started
+# Set by torchrun: this process's number overall and on this machine, and how many there are
 TORCHRUN = {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys()
 RANK = int(os.environ["RANK"]) if TORCHRUN else 0
 LOCAL_RANK = int(os.environ["LOCAL_RANK"]) if TORCHRUN else 0
@@ -291,7 +291,7 @@ class Run:
     """
 
     def __init__(self, args, names, at_end):
-        """Begin, or continue; exits where that cannot be. at_end: closes what is opened here."""
+        """Begin, or continue, or exit if neither can be. at_end: closes what is opened here."""
         self.args = args
         self.names = names
         self.directory = Path(args.run_dir)
@@ -315,7 +315,7 @@ class Run:
         self.log_file = at_end.enter_context(open(log, "ab", 0))
         if not RANK:  # the log loses the lines of steps that are about to be repeated
             self.log_file.truncate(min(self.checkpoint["log_bytes"], self.log_file.tell()))
-        self.signals = common.catch_signals(at_end, PROCESSES)  # they stop it at a checkpoint
+        self.signals = common.catch_signals(at_end, PROCESSES)  # one ends the run at a checkpoint
         common.introduce(args, self.saved)
 
     def restore(self, **networks):
