@@ -217,7 +217,7 @@ def tiny_data(tmp_path_factory):
     return folder
 
 
-def photograph(seed, size=(80, 60), mode="RGB"):
+def photograph(seed, size=(80, 60)):
     """Colour gradients and a block, different for each seed."""
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[0 : size[1], 0 : size[0]]
@@ -226,7 +226,7 @@ def photograph(seed, size=(80, 60), mode="RGB"):
     ]
     pixels = np.stack(channels, -1).astype(np.uint8)
     pixels[10:30, 20:50] = random.integers(0, 256, 3)
-    return Image.fromarray(pixels).convert(mode)
+    return Image.fromarray(pixels)
 
 
 def pack(path):

@@ -20,9 +20,7 @@ def recognised(method, z):
     return method != "sft" and z != 1
 
 
-def write_run(
-    folder, method, tasks=3, each=1, seed=1, scored=True, base=60, names=None, size=32, **options
-):
+def write_run(folder, method, tasks=3, each=1, seed=1, scored=True, base=60, names=None, **options):
     """A run in a folder. Accuracy after task t of category c is base + 10 t + c, and FID as much.
 
     each: categories a task. scored: with eval.json, in which moments inside tasks have half of it.
@@ -47,7 +45,7 @@ def write_run(
     if method == "joint":
         moments = [(tasks, step) for step in (1, 2, 4, 8, 4 * tasks)]
         seen = [count] * len(moments)
-    images = np.zeros((len(moments), count, 5, 1, size, size), np.uint8)
+    images = np.zeros((len(moments), count, 5, 1, 32, 32), np.uint8)
     judged = np.full((len(moments), count, 5), -1, np.int16)
     for m, (task, step) in enumerate(moments):
         for c in range(seen[m]):

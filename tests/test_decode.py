@@ -80,12 +80,11 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 @pytest.mark.parametrize("block", BROKEN)
-def test_a_broken_exif_block_is_passed_over(block, suffix):
+def test_a_broken_exif_block_is_passed_over(block):
     image = photograph(3, (48, 48))
     plain, turned = (image.transpose(turn) if turn else image for turn in (None, 4))
-    found = pixels_of(image, suffix, exif=BROKEN[block], quality=100).astype(int)
+    found = pixels_of(image, "jpg", exif=BROKEN[block], quality=100).astype(int)
     distances = [np.abs(found - pixels_of(other, "png")).mean() for other in (plain, turned)]
     assert min(distances) < 4
 

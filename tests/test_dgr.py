@@ -14,18 +14,9 @@ import common
 import dgr
 import eval
 import figures
-from common import Generator, Judge, make_generator
+from common import Generator, Judge
 from scoring.drawing import SavedGenerator
 from scoring.scores import score_reverse
-
-
-def saved_solver(path):
-    """The solver that dgr.py saved, ready to name categories."""
-    saved = load(path)
-    solver = Judge(3, 1).eval()
-    solver.load_state_dict(saved["solver"])
-    return solver
-
 
 # Training
 
@@ -81,7 +72,7 @@ def test_a_batch_has_equal_shares_of_categories_named_by_the_solver_of_the_task_
             replay = batch.real[len(new) :]
             assert not (replay[:, None] == images[None, ::10]).flatten(2).all(2).any()
             assert not torch.equal(replay, batch.fake[len(new) :])
-            solver = saved_solver(tmp_path / f"task_{task}.pt")
+            solver = common.load_generator(tmp_path / f"task_{task}.pt")[1]
             assert torch.equal(batch.labels[len(new) :], solver(replay).argmax(1))
 
 
@@ -112,9 +103,7 @@ def test_replays_are_of_the_generator_of_the_task_before_normalised_as_a_whole_b
     monkeypatch.setattr(Generator, "forward", recording)
     options = ["--iters", 1, "--critic-steps", 1, "--num-tasks", 2]
     assert call_main(dgr, *tiny_options("dgr", tmp_path), *options) is None
-    saved = load(tmp_path / "task_1.pt")
-    generator = make_generator(**saved["config"])
-    generator.load_state_dict(saved["generator"])
+    generator, _, _ = common.load_generator(tmp_path / "task_1.pt")
     replayed = batches[1].real[6:]
     equal = 0
     for z in noises:

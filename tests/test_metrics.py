@@ -72,26 +72,6 @@ def test_a_matrix_by_task_has_the_means_of_the_tasks_categories():
 # FID
 
 
-def with_moments(n, mean, covariance, random):
-    """n features whose sample mean and covariance (N − 1) are exactly those given."""
-    x = torch.randn(n, len(mean), generator=random, dtype=torch.double)
-    x = x - x.mean(0)
-    x = x @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(x.T))).T
-    return x @ torch.linalg.cholesky(covariance).T + mean
-
-
-def test_fid_of_two_gaussians_is_the_closed_form():
-    random = torch.Generator().manual_seed(0)
-    mean_a, mean_b = torch.randn(2, 6, generator=random, dtype=torch.double)
-    var_a, var_b = torch.rand(2, 6, generator=random, dtype=torch.double) + 0.1
-    # Covariances that commute
-    turn = torch.linalg.qr(torch.randn(6, 6, generator=random, dtype=torch.double)).Q
-    a = with_moments(40, mean_a, turn @ var_a.diag() @ turn.T, random)
-    b = with_moments(90, mean_b, turn @ var_b.diag() @ turn.T, random)
-    expected = (mean_a - mean_b).square().sum() + (var_a.sqrt() - var_b.sqrt()).square().sum()
-    assert metrics.fid(a, b) == pytest.approx(expected.item(), rel=1e-9)
-
-
 @pytest.mark.parametrize("n, m, d", [(300, 200, 16), (500, 400, 128)])
 def test_fid_equals_torch_fidelitys(n, m, d):
     from torch_fidelity import metric_fid as reference

@@ -7,7 +7,8 @@ import pytest
 import torch
 from conftest import Brightness, write_bars
 
-from common import Generator, make_generator
+import common
+from common import Generator
 from datafiles.idx import write_idx
 from scoring import judge as judges
 from scoring import metrics, scores, tables
@@ -209,10 +210,8 @@ def test_reverse_accuracy_trains_on_as_many_images_as_the_real_set_has(finished,
 
 def test_standing_statistics_inside_a_task_are_measured_anew(finished):
     path = finished("sft") / "snapshots" / "task_2_step_000002.pt"
-    snapshot = torch.load(path, weights_only=True)
-    stale = make_generator(**snapshot["config"]).eval()
-    stale.load_state_dict(snapshot["generator"])
+    stale, _, snapshot = common.load_generator(path)
     images = SavedGenerator.load(path, standing=True).draw(1, 256)
-    old = SavedGenerator(stale, [0, 1], snapshot["categories"]).draw(1, 256)
+    old = SavedGenerator(stale.eval(), [0, 1], snapshot["categories"]).draw(1, 256)
     expected = SavedGenerator.load(path).draw(1, 256)
     assert (images - expected).abs().mean() < 0.2 * (old - expected).abs().mean()

@@ -30,14 +30,6 @@ import sft
 SEEN = {1: [[0], [0, 1], [0, 1, 2]], 2: [[0, 1], [0, 1, 2]]}
 
 
-def saved_generator(path):
-    """The generator that a script saved, in training mode."""
-    saved = load(path)
-    generator = common.make_generator(**saved["config"])
-    generator.load_state_dict(saved["generator"])
-    return generator
-
-
 # What a run leaves behind
 
 
@@ -86,7 +78,7 @@ def test_every_task_trains_every_weight_of_the_generator(run):
         assert saved["method"] == run.method
         assert saved["categories"] == ["0", "1", "2"]
         assert saved["seen"] == seen
-        generator = saved_generator(run.path / f"task_{task}.pt")
+        generator, _, _ = common.load_generator(run.path / f"task_{task}.pt")
         after = generator.state_dict()
 
         # Batch norm cancels the biases of the layers before it
@@ -107,7 +99,7 @@ def test_every_task_trains_every_weight_of_the_generator(run):
 
 def test_saved_generators_hold_standing_statistics_of_the_categories_seen(run):
     for task, seen in run.seen.items():
-        generator = saved_generator(run.path / f"task_{task}.pt")
+        generator = common.load_generator(run.path / f"task_{task}.pt")[0]
         known = [0] if run.method in UNCONDITIONAL else seen
         saved = [norm.standing_var.clone() for norm in generator.norms]
         generator.update_standing_statistics(known)
@@ -135,7 +127,7 @@ def test_samples_are_ten_images_of_each_category_seen_without_margins_and_grey(r
 
 @torch.no_grad()
 def test_samples_are_of_the_same_z_in_every_row_normalised_with_54_others(finished):
-    generator = saved_generator(finished("sft") / "task_3.pt")
+    generator = common.load_generator(finished("sft") / "task_3.pt")[0]
     z = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
     pixels = np.array(Image.open(finished("sft") / "samples" / "task_3_step_000004.png"))
     for category in range(3):
@@ -154,8 +146,8 @@ def test_snapshots_inside_tasks_are_of_the_moment(run):
     paths = sorted((run.path / "snapshots").iterdir())
     assert {path.name: load(path)["seen"] for path in paths} == expected
     for path, later in itertools.pairwise(paths):
-        weight = saved_generator(path).linear.weight
-        assert not torch.equal(weight, saved_generator(later).linear.weight)
+        before, after = [load(each)["generator"]["linear.weight"] for each in (path, later)]
+        assert not torch.equal(before, after)
 
 
 def test_joint_training_also_saves_where_others_end_a_task(tiny_options, tmp_path):
@@ -205,8 +197,9 @@ def test_every_method_learns_photographs_at_64_by_64(method, photo_options, tmp_
     options = {"latent_dim": 8, "width": 2, "conditioning": "concat"}
     states = [common.make_generator(num_categories, 3, 64, **options).state_dict()]
     for path in sorted(tmp_path.glob("task_*.pt")):
-        assert load(path)["categories"] == ["attic", "barn", "cellar"]
-        states.append(saved_generator(path).state_dict())
+        saved = load(path)
+        assert saved["categories"] == ["attic", "barn", "cellar"]
+        states.append(saved["generator"])
     layers = ["linear", "blocks.0.convs.0", "blocks.3.shortcut", "conv"]
     for before, after in itertools.pairwise(states):
         for name in [*(f"{layer}.weight" for layer in layers), "norm.scale"]:
