@@ -35,6 +35,7 @@ from support.resume import (  # noqa: F401, for the scripts
     catch_signals,
     hold_directory,
     introduce,
+    load_networks,
     parse,
     read_checkpoint,
 )

@@ -267,7 +267,7 @@ def main():
             train(args, run, images, labels, names)
             path = shlex.quote(args.run_dir)  # can be pasted, whatever its name is
             common.say(f"{path} is finished; score it with: python eval.py {path}")
-    except OSError as error:
+    except (OSError, torch.OutOfMemoryError) as error:
         sys.exit(f"error: {error}; fix that, and the same command continues")
     except KeyboardInterrupt:
         sys.exit("stopped; the same command continues")
@@ -321,8 +321,10 @@ class Run:
     def restore(self, **networks):
         """Name all modules that a checkpoint holds; they get their weights from it."""
         self.networks = networks
-        for name, weights in self.checkpoint["networks"].items():
-            networks[name].load_state_dict(weights)
+        if self.checkpoint["networks"]:
+            common.load_networks(self.directory, self.checkpoint["networks"], networks)
+        else:
+            self.save_checkpoint(0, 0)  # whatever else lies there, a run has a checkpoint
 
     def steps(self, task, steps, *optimizers):
         """The numbers of the task's steps that are left. Between two of them come checkpoints.

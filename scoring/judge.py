@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torchvision import transforms
 
 from common import Judge, normalise
 from scoring.store import ROOT, digest
@@ -19,6 +20,7 @@ from support.files import CannotWrite, reading, write
 from support.progress import progress
 
 FOLDER = ROOT / "judges"
+CODE = digest(ROOT / "common.py", Path(__file__).resolve())  # that makes a judge
 # SHA-256 of FOLDER/<data set>.pt: a Judge trained on all training images for 8 epochs
 SHIPPED = {
     "mnist": "1767fb4b39ea8ac4e99396cc48f36463b792810489a1fbed6346060639c72e1e",
@@ -43,6 +45,8 @@ def train_classifier(images, labels, num_categories, device, title, epochs=EPOCH
     colour = images.shape[1] == 3
     if colour:
         epochs = max(epochs, math.ceil(LEAST_STEPS / batches))
+    size = images.shape[3]
+    shift = transforms.RandomCrop(size, padding=size // 8, padding_mode="reflect")
     optimizer = torch.optim.Adam(judge.parameters(), fused=True)
     steps = epochs * batches
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
@@ -52,21 +56,13 @@ def train_classifier(images, labels, num_categories, device, title, epochs=EPOCH
         index = epoch[step % batches]
         batch = normalise(images[index])
         if colour:
-            batch = shift(batch)
+            batch = shift(batch)  # all by the same random number of pixels
         loss = F.cross_entropy(judge(batch), labels[index])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
     return judge.eval()
-
-
-def shift(batch):
-    """A batch of images [N, C, H, W], all shifted by the same random number of pixels."""
-    size = batch.shape[-1]
-    top, left = torch.randint(size // 4 + 1, (2,)).tolist()
-    padded = F.pad(batch, [size // 8] * 4, mode="reflect")
-    return padded[:, :, top : top + size, left : left + size]
 
 
 @torch.no_grad()
@@ -122,8 +118,7 @@ def shipped_judge(dataset, names):
 
 def trained_judge(dataset, images, labels, num_categories, folder, device):
     """The judge trained on these images, kept in a file of the folder; and the file's name."""
-    code = [ROOT / "common.py", Path(__file__).resolve()]
-    path = folder / f"judge-{dataset}-{digest(images, labels, *code)[:8]}.pt"
+    path = folder / f"judge-{dataset}-{digest(images, labels, CODE)[:8]}.pt"
     judge = Judge(num_categories, *images.shape[1:3]).eval()
     with contextlib.suppress(FileNotFoundError), reading(path, "delete it to train a new judge"):
         judge.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

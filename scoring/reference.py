@@ -78,7 +78,7 @@ class Reference:
     @functools.cached_property
     def key(self):
         """What every score depends on, as a part of the name under which it is kept."""
-        return digest(self.real_digest, self.device, *CODE)
+        return digest(self.real_digest, self.device, CODE)
 
     @functools.cached_property
     def fid_key(self):

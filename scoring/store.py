@@ -12,7 +12,7 @@ from support.files import CannotWrite, write_json, writing
 
 ROOT = Path(__file__).resolve().parent.parent
 # The code of scores, and what lies beside it: an edit of any of it computes all scores anew
-CODE = [ROOT / "common.py", *sorted(ROOT.glob("scoring/[!.]*.py"))]
+FILES = [ROOT / "common.py", *sorted(ROOT.glob("scoring/[!.]*.py"))]
 
 
 def digest(*parts):
@@ -27,6 +27,9 @@ def digest(*parts):
             data = json.dumps(part).encode()
         total.update(hashlib.sha256(data).digest())
     return total.hexdigest()
+
+
+CODE = digest(*FILES)  # of the code that runs: it may be edited meanwhile
 
 
 def cached(path, key, compute):

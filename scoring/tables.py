@@ -20,6 +20,7 @@ PAPER = {
     ("svhn", 10): (84.82, 10.10, 33.02, 47.28, 66.50, 66.78),
 }
 FEATURES = {"judge": "judge", "inception": "Inception"}
+NUM_FEATURES = {"judge": 128, "inception": 2048}
 # What tables call the scores of final_scores
 TITLES = {
     "accuracy": "accuracy %",
@@ -41,25 +42,13 @@ def read_scores(path):
 
     result = json.loads(path.read_text(), parse_constant=refuse)
     try:
-        check_scores(result)
+        if result["accuracy"][-1] is None:
+            raise ValueError("its run was not finished when it was scored")
         markdown([result])
         as_csv([result])
     except (TypeError, KeyError, AttributeError, IndexError) as error:
         raise ValueError(f"not the scores of a run: {type(error).__name__}: {error}") from error
     return result
-
-
-def check_scores(result):
-    """ValueError if the scores after each task are not those of a finished run."""
-    tasks, categories = result["arguments"]["num_tasks"], len(names_of(result))
-    for name in ("accuracy", "average_accuracy"):
-        if not isinstance(result[name], list) or len(result[name]) != tasks:
-            raise ValueError(f"{name} is no list of {tasks} tasks")
-    last = result["accuracy"][-1]
-    if last is None:
-        raise ValueError("its run was not finished when it was scored")
-    if not isinstance(last, list) or len(last) < categories:
-        raise ValueError(f"accuracy has not {categories} categories after the last task")
 
 
 def mean(values):
@@ -271,6 +260,8 @@ def legend(runs, options):
         f"FID ({FEATURES[fid['features']]}) has {fid['samples']} images a side; "
         f"real training images would get {' and '.join(floors)}."
     )
+    if fid["samples"] < NUM_FEATURES[fid["features"]]:
+        sentences.append("These are fewer images than features, so FID says little.")
     ceilings = [run["reverse_accuracy_ceiling"] for run in runs]
     if ceilings == [None] * len(runs):
         sentences.append("Reverse accuracy was not measured: eval.py --quick leaves it out.")
@@ -287,7 +278,7 @@ def legend(runs, options):
         if own:
             sentences.append(f"{method} has {', '.join(own)}.")
         arguments = [run["arguments"] for run in runs if run["arguments"]["method"] == method]
-        codes = {given["code"] for given in arguments if "code" in given}
+        codes = {code for given in arguments for code in given.get("code", "").split(", then ")}
         if len(codes) > 1:
             sentences.append(f"Runs of {method} had different code: {' or '.join(sorted(codes))}.")
     if first["other_data"]:

@@ -78,9 +78,9 @@ def hold_directory(directory, args, at_end):
     found = read_arguments(directory)
     checkpoint = directory / "checkpoint.pt"
     saved = len(list(directory.glob("task_*.pt")))
-    if saved > 1 and not checkpoint.exists():
+    if saved and not checkpoint.exists():
         # They would pass for generators of the run that begins
-        left = f"{where} holds {saved} saved generators, but no checkpoint.pt to continue from"
+        left = f"{where} holds saved generators ({saved}), but no checkpoint.pt to continue from"
         sys.exit(f"error: {left}; restore it, or choose another, or delete the run")
     if not found:
         if checkpoint.exists():
@@ -119,6 +119,20 @@ def read_checkpoint(path):
     with reading(path, RESTORE):
         found = torch.load(path, map_location="cpu", weights_only=True)
         return {name: found[name] for name in state}
+
+
+def load_networks(directory, saved, networks):
+    """Give modules the weights that a checkpoint saved under their names.
+
+    Exits with one line if it has others, by code that has changed since.
+    """
+    path = directory / "checkpoint.pt"
+    if saved.keys() != networks.keys():
+        found = f"{path} holds {', '.join(saved)}, expected {', '.join(networks)}"
+        sys.exit(f"error: {found}; delete the run to begin anew")
+    with reading(path, RESTORE):
+        for name, weights in saved.items():
+            networks[name].load_state_dict(weights)
 
 
 def catch_signals(at_end, processes):

@@ -36,6 +36,11 @@ def replace_by_text(path):
     path.write_text("[1, 2]")
 
 
+def lose_all_but_one_generator(path):
+    for name in ("checkpoint.pt", "task_2.pt", "task_3.pt"):
+        path.with_name(name).unlink()
+
+
 def make_older(path):
     arguments = json.loads(path.read_text())
     del arguments["schedule"]
@@ -61,6 +66,12 @@ DAMAGED = "error: {} is damaged or not ours ("
             "has no args.json beside it; restore it, or delete both",
         ),
         ("checkpoint.pt", Path.unlink, "error: --run-dir ", f"restore it, or {ADVICE}"),
+        (
+            "checkpoint.pt",
+            lose_all_but_one_generator,
+            "error: --run-dir ",
+            f"restore it, or {ADVICE}",
+        ),
     ],
 )
 def test_a_folder_from_which_a_run_cannot_continue_is_refused_and_kept(
@@ -73,6 +84,16 @@ def test_a_folder_from_which_a_run_cannot_continue_is_refused_and_kept(
     assert message.endswith(ends)
     assert "\n" not in message
     assert contents(copy) == before
+
+
+def test_a_checkpoint_of_other_networks_is_refused(copy, tiny_options):
+    path = copy / "checkpoint.pt"
+    checkpoint = load(path)
+    del checkpoint["networks"]["critic"]
+    torch.save(checkpoint, path)
+    found = f"{path} holds generator, expected generator, critic"
+    message = call_main(sft, *tiny_options("sft", copy))
+    assert message == f"error: {found}; delete the run to begin anew"
 
 
 def test_a_run_with_other_arguments_or_of_another_method_is_refused_and_kept(copy, tiny_options):
@@ -158,11 +179,21 @@ def test_what_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
     assert contents(tmp_path)[Path("checkpoint.pt")] == before
 
 
-def test_a_loss_that_is_never_finite_leaves_no_checkpoint(tiny_options, tmp_path):
+def test_a_loss_that_is_never_finite_leaves_the_checkpoint_of_the_beginning(tiny_options, tmp_path):
     options = [*tiny_options("sft", tmp_path), "--learning-rate", "1e30", "--checkpoint-every", 1]
     message = call_main(sft, *options)
     assert "not finite at task 1, step 1; last good checkpoint: task 1, step 0 (" in message
-    assert not (tmp_path / "checkpoint.pt").exists()
+    checkpoint = load(tmp_path / "checkpoint.pt")
+    assert (checkpoint["task"], checkpoint["step"]) == (0, 0)
+
+
+def test_too_little_memory_of_a_gpu_is_one_line(tiny_options, tmp_path, monkeypatch):
+    def fails(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(sft, "generator_loss", fails)
+    message = call_main(sft, *tiny_options("sft", tmp_path))
+    assert message.startswith("error: CUDA out of memory. Tried to allocate 2 GiB; ")
 
 
 # Options

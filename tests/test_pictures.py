@@ -439,7 +439,7 @@ def change(path, **values):
     "changed, found",
     [
         ({"samples": 128}, "samples: 640 or 128"),
-        ({"intermediate": []}, "moments inside tasks: judged or not judged"),
+        ({"intermediate": []}, "images of a category inside tasks, of 3 categories: 64 or 0"),
         ({"other_data": "a, b"}, "images: those learned or a, b"),
     ],
 )

@@ -34,8 +34,8 @@ def test_svhn_is_read_with_label_10_as_digit_0(tmp_path):
 @pytest.mark.parametrize(
     "write, complaint",
     [
-        (lambda path: path.write_bytes(b"<html>"), "is damaged or not SVHN's"),
-        (lambda path: savemat(path, {"Z": 1}), "is damaged or not SVHN's"),
+        (lambda path: path.write_bytes(b"<html>"), "is damaged or not ours"),
+        (lambda path: savemat(path, {"Z": 1}), "is damaged or not ours"),
         (
             lambda path: write_svhn(path, LABELS, (32, 32)),
             "images uint8 [32, 32, 40] and 40 labels",

@@ -152,6 +152,15 @@ def test_seeds_that_were_learned_by_different_code_are_told():
     told = "Runs of ewc had different code: a or b."
     assert told in tables.markdown(runs) and told not in tables.markdown(runs[:2])
     assert "| ewc | 3 |" in tables.markdown(runs)
+    assert told in tables.markdown([result("ewc", 30.0, code="a, then b")])
+
+
+def test_fid_of_fewer_images_than_features_is_told():
+    told = "These are fewer images than features, so FID says little."
+    few = result("sft", 20.0, "inception")
+    few["fid"]["samples"] = 2047
+    assert told in tables.markdown([few])
+    assert told not in tables.markdown([result("sft", 20.0, "inception")])
 
 
 @pytest.mark.parametrize(
