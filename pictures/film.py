@@ -28,8 +28,8 @@ class Film:
     at: float [M], the moments as tasks learned by then. names: of the categories that it learns.
     learned: int [M], how many of them it has begun by then. images: uint8 [M, categories, n, C, S,
     S], always from the same n noises. judged: int16 [M, categories, n], what a classifier of real
-    images takes them for, −1 where there is no image. judge: a digest of
-    real images and judge, None without scores.
+    images takes them for, −1 where there is no image. judge: a digest of real images and judge,
+    None without scores.
     """
 
     def __init__(self, group):

@@ -156,8 +156,8 @@ def score_run(
 ):
     """All scores of one run, as eval.json holds them, and a list of what could not be scored.
 
-    run: a SavedRun; reference: with its judge; samples: images drawn of each category; inside: the same,
-    of snapshots inside tasks, 0 for none; standing: draw with standing statistics;
+    run: a SavedRun; reference: with its judge; samples: images drawn of each category; inside: the
+    same, of snapshots inside tasks, 0 for none; standing: draw with standing statistics;
     reverse_accuracy: whether to measure it, and that of real images; other_data: in what the data
     differ from those learned.
     """
