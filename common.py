@@ -3,9 +3,11 @@
 Networks follow Memory Replay GANs (Wu et al., NeurIPS 2018, arXiv 1809.02058, "MeRGAN").
 """
 
+import contextlib
 import functools
 import hashlib
 import json
+import platform
 import sys
 from pathlib import Path
 
@@ -634,11 +636,21 @@ def choose_device(args, number):
     """Use the GPU of this number if args.device is "cuda". Returns the name of the hardware."""
     if args.device == "cpu":
         kind = torch.backends.cpu.get_cpu_capability()
-        return f"{kind} CPU, threads: {torch.get_num_threads()}"
+        return f"{processor_name()}, {kind}, threads: {torch.get_num_threads()}"
     if number >= torch.cuda.device_count():
         sys.exit(f"error: process {number} sees no CUDA GPU of its own; use --device cpu")
     torch.cuda.set_device(number)
     return torch.cuda.get_device_name()
+
+
+def processor_name(path="/proc/cpuinfo"):
+    """The CPU's name, as kinds of CPU round differently; where Linux has none, what Python knows."""
+    with contextlib.suppress(OSError):
+        for line in Path(path).read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or "CPU"
 
 
 def mixed_seed(*numbers):

@@ -1,3 +1,4 @@
+import argparse
 import functools
 import itertools
 import math
@@ -254,6 +255,17 @@ def test_batches_are_the_same_from_a_memory_map(numbered_images, tmp_path):
     for step in (1, 2):
         expected = drawn(images, labels, 20, step=step)
         assert torch.equal(drawn(memory_map, labels[by_category], 20, step=step), expected)
+
+
+def test_a_run_names_its_processor_where_linux_does(tmp_path):
+    file = tmp_path / "cpuinfo"
+    file.write_text("processor\t: 0\nmodel\t\t: 17\nmodel name\t: A CPU: fast\n")
+    assert common.processor_name(file) == "A CPU: fast"
+    file.write_text("processor\t: 0\n")
+    assert common.processor_name(file)
+    assert common.processor_name(tmp_path / "none")
+    args = argparse.Namespace(device="cpu")
+    assert common.choose_device(args, 0).startswith(common.processor_name())
 
 
 def test_mixed_seeds_of_neighbours_differ():
