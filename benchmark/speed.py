@@ -18,7 +18,6 @@ import argparse
 import importlib
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -193,12 +192,8 @@ def device_name(device):
     """The GPU's name, or the CPU's and its instructions."""
     if device == "cuda":
         return torch.cuda.get_device_name()
-    model = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((x.split(": ")[1] for x in lines if x.startswith("model name")), model)
     bf16 = ", bfloat16" if native_bfloat16(device) else ""
-    return f"{model} ({torch.backends.cpu.get_cpu_capability()}{bf16})"
+    return f"{common.processor_name()} ({torch.backends.cpu.get_cpu_capability()}{bf16})"
 
 
 def parse_args():
