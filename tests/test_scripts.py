@@ -171,7 +171,7 @@ def test_arguments_are_kept_and_progress_is_told(run):
     rates = "learning rate 0.001, 2 critic steps"
     assert schedule == f"schedule: short ({rates}); the other one: --schedule paper"
     assert machine.startswith("cpu (")
-    assert machine.endswith(" CPU, threads: 1), processes: 1, amp: off")
+    assert machine.endswith(", threads: 1), processes: 1, amp: off")
     assert results == f"results: {run.path}, beginning at task 1, step 0"
     steps = run.steps[-1][1]
     assert f"task {tasks}/{tasks}, step {steps}/{steps}, " in output
