@@ -56,9 +56,12 @@ class Tape(TorchDispatchMode):
         if self.replays == 1:  # a capture does not run what it records, this recording did
             return
         for operation, args, kwargs, result in self.calls:
+            # What changes a shape in place, as PyTorch 2.11 does, has done so for good
+            if torch.Tag.inplace_view in operation.tags:
+                continue
             for old, new in zip(tree_leaves(result), tree_leaves(operation(*args, **kwargs))):
                 if torch.is_tensor(old) and old.data_ptr() != new.data_ptr():
-                    old.copy_(new)
+                    old.copy_(new.reshape(old.shape))
 
 
 class Stream:
